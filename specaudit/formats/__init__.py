@@ -1,0 +1,1 @@
+"""File to Model, a module per format."""

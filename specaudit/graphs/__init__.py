@@ -1,0 +1,1 @@
+"""A Graph made ready: functions inlined, constants folded, shapes inferred."""

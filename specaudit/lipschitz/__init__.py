@@ -1,0 +1,1 @@
+"""Graph and norms to NetworkBound, a module per family of operations."""

@@ -1,0 +1,1 @@
+"""LinearOperator to Bracket, a module per algorithm."""

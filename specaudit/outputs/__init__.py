@@ -1,0 +1,1 @@
+"""Report and verdict to text, a module per format."""

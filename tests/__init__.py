@@ -1,0 +1,1 @@
+"""Every check there is; `python -m tests` runs them."""
