@@ -75,11 +75,19 @@ class ValueInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeReference:
+    """Stands inside a function for the attribute `name` of whatever node calls it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One operation of a graph, in ONNX's vocabulary.
 
     `attributes` hold int, float, str, bytes, `Weight` (a tensor), `Graph` (a subgraph),
-    or a tuple of one of these. `domain` is "" for ai.onnx. An input or output that is
+    or a tuple of one of these; inside a function also an `AttributeReference`
+    (ONNX ``ref_attr_name``). `domain` is "" for ai.onnx. An input or output that is
     left out is "". `name` is never empty: a nameless node is called after its first
     output, as ``<Conv y>``.
     """
