@@ -1,0 +1,276 @@
+"""Files as an auditor may touch them: regular, inside the model's folder, unchanged while read."""
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import TYPE_CHECKING, NoReturn
+
+from specaudit.errors import UnreadableModel, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+BLOCK = 1 << 20
+KINDS = [
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+]
+
+
+def open_regular(path: str) -> BufferedReader:
+    """Open a regular file for reading, and nothing else.
+
+    Raises
+    ------
+    UsageError
+        There is nothing at `path`.
+    UnreadableModel
+        It is a directory, a pipe, a socket, a device, a circle of links, or not ours to read.
+
+    Notes
+    -----
+    A pipe would block a plain `open` for ever and a device may act on being opened, so
+    the kind is looked at before as well as after; ``O_NONBLOCK`` covers the moment between.
+    """
+    try:
+        refuse_special(os.stat(path).st_mode, path)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        refuse(error, path)
+    file = os.fdopen(descriptor, "rb")
+    try:
+        refuse_special(os.fstat(descriptor).st_mode, path)
+    except UnreadableModel:
+        file.close()
+        raise
+    return file
+
+
+def refuse_special(mode: int, path: str) -> None:
+    """Raise unless `mode` is a regular file's."""
+    if not stat.S_ISREG(mode):
+        kind = next((name for matches, name in KINDS if matches(mode)), "not a regular file")
+        raise UnreadableModel(f"{kind}, not a model file", where=path)
+
+
+def refuse(error: OSError | ValueError, path: str) -> NoReturn:
+    """Raise what a failure to open `path` means to its user."""
+    if isinstance(error, ValueError):  # a NUL inside the path
+        raise UsageError("not a path", where=path) from error
+    if error.errno in ABSENT:
+        reason = "broken symbolic link" if os.path.islink(path) else "no such file"
+        raise UsageError(reason, where=path, help="check the path") from error
+    raise UnreadableModel(f"cannot be read: {error.strerror}", where=path) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A regular file, pinned as it was when first seen.
+
+    Every later read opens it afresh, so no descriptor is held and the object travels to
+    other processes; a file that was replaced or changed in between is refused, for then
+    digest, header and tensors would belong to different files.
+    """
+
+    path: str
+    size: int
+    device: int
+    inode: int
+    changed_ns: int
+    links: int = 1
+
+    @classmethod
+    def at(cls, path: str) -> "ModelFile":
+        """Pin the file at `path`; raises as `open_regular` does."""
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+        return cls.of(path, status)
+
+    @classmethod
+    def of(cls, path: str, status: os.stat_result) -> "ModelFile":
+        """Pin the file whose `fstat` is `status`."""
+        return cls(
+            path,
+            status.st_size,
+            status.st_dev,
+            status.st_ino,
+            status.st_mtime_ns,
+            status.st_nlink,
+        )
+
+    def open(self) -> BufferedReader:
+        """Open it again; raises `UnreadableModel` if it is no longer the file that was pinned."""
+        file = open_regular(self.path)
+        now = ModelFile.of(self.path, os.fstat(file.fileno()))
+        if not self.same_bytes(now):
+            file.close()
+            raise UnreadableModel("the file changed while it was read", where=self.path)
+        return file
+
+    def same_bytes(self, other: "ModelFile") -> bool:
+        """Whether `other` is this very file, unchanged."""
+        return self.same_file(other) and (self.size, self.changed_ns) == (
+            other.size,
+            other.changed_ns,
+        )
+
+    def same_file(self, other: "ModelFile") -> bool:
+        """Whether `other` is this very file under any name."""
+        return (self.device, self.inode) == (other.device, other.inode)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`."""
+        with self.open() as file:
+            return read_exactly(file, offset, length, self.path)
+
+    def array(self, offset: int, length: int) -> "NDArray[np.uint8]":
+        """`length` bytes from `offset` as a fresh writable array, without a second copy."""
+        import numpy as np  # late: opening a file must not cost NumPy's import
+
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise UnreadableModel("truncated", where=self.path)
+        buffer = np.empty(length, dtype=np.uint8)
+        view = buffer.data
+        with self.open() as file:
+            file.seek(offset)
+            done = 0
+            while done < length:
+                step = file.readinto(view[done:])
+                if not step:
+                    raise UnreadableModel("truncated", where=self.path)
+                done += step
+        return buffer
+
+    def digest(self) -> str:
+        """Hexadecimal SHA-256."""
+        return self.fingerprint().sha256
+
+    def fingerprint(self) -> "Fingerprint":
+        """SHA-256, and the zeros it ends in; one pass over the file."""
+        return fingerprint(self.open())
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A file's SHA-256 and the number of zero bytes at its end."""
+
+    sha256: str
+    trailing_zeros: int
+
+
+def fingerprint(file: BufferedReader) -> Fingerprint:
+    """Read `file` from its start to its end, and close it."""
+    hasher = hashlib.sha256()
+    buffer = bytearray(BLOCK)
+    view = memoryview(buffer)
+    zeros = 0
+    with file:
+        file.seek(0)
+        while step := file.readinto(buffer):
+            hasher.update(view[:step])
+            if buffer[step - 1]:  # the usual case, without looking at the block
+                zeros = 0
+            else:
+                kept = len(bytes(view[:step]).rstrip(b"\0"))
+                zeros = step - kept if kept else zeros + step
+    return Fingerprint(hasher.hexdigest(), zeros)
+
+
+def sha256(path: str) -> str:
+    """Hexadecimal SHA-256 of the regular file at `path`."""
+    return fingerprint(open_regular(path)).sha256
+
+
+def read_exactly(file: BufferedReader, offset: int, length: int, path: str) -> bytes:
+    """`length` bytes from `offset`, or `UnreadableModel`; nothing is allocated past the end."""
+    if offset < 0 or length < 0 or offset + length > os.fstat(file.fileno()).st_size:
+        raise UnreadableModel("truncated", where=path)
+    file.seek(offset)
+    parts = []
+    while length:
+        part = file.read(length)
+        if not part:
+            raise UnreadableModel("truncated", where=path)
+        parts.append(part)
+        length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def contained(model: str, location: str, *, where: str = "") -> str:
+    """The resolved path of a file that the model file names, proved to lie in its folder.
+
+    Parameters
+    ----------
+    model : str
+        The file that names the other one.
+    location : str
+        What it says: relative, with forward slashes.
+    where : str
+        For the error: the file, and what in it holds `location`.
+
+    Returns
+    -------
+    str
+        A path without links, inside the folder that holds `model` or inside the one that
+        holds the file `model` is a link to (a Hugging Face cache keeps ``snapshots/x/model``
+        and its data as links into one folder ``blobs``).
+
+    Raises
+    ------
+    UnreadableModel
+        The location is not relative, climbs, leads out by a link, or is not a regular file.
+    """
+    where = where or model
+    reason = misplaced(location)
+    if reason:
+        raise UnreadableModel(f"data location {shown(location)} {reason}", where=where)
+    folder = os.path.dirname(model) or "."
+    try:
+        target = os.path.realpath(os.path.join(folder, location), strict=True)
+        allowed = {os.path.realpath(folder), os.path.dirname(os.path.realpath(model))}
+        inside = any(os.path.commonpath([target, home]) == home for home in allowed)
+        if inside:
+            refuse_special(os.stat(target, follow_symlinks=False).st_mode, shown(location))
+    except UnreadableModel as error:
+        raise UnreadableModel(
+            f"data location {error.where} is {error.message}", where=where
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise UnreadableModel(f"data file {shown(location)}: {reason}", where=where) from error
+    if not inside:
+        raise UnreadableModel(
+            f"data location {shown(location)} leads out of the model's folder", where=where
+        )
+    return target
+
+
+def misplaced(location: str) -> str:
+    """Why `location` may not name a file beside the model, or nothing."""
+    if not location:
+        return "is empty"
+    if "\0" in location:
+        return "holds a NUL character"
+    if len(location) > 4096:
+        return "is longer than 4096 characters"
+    if "\\" in location:
+        return "holds a backslash"
+    if location.startswith("/") or "://" in location or location[1:2] == ":":
+        return "is not relative"
+    if ".." in location.split("/"):
+        return "climbs out of its folder"
+    return ""
+
+
+def shown(text: str) -> str:
+    """`text` for an error message: quoted, escaped, at most 80 characters."""
+    return ascii(text if len(text) <= 80 else text[:77] + "...")
