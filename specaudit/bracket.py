@@ -206,6 +206,8 @@ class Magnitude:
 
 
 def _normal(mantissa: float, exponent: int) -> Magnitude:
+    if mantissa == math.inf:
+        return UNBOUNDED
     mantissa, shift = math.frexp(mantissa)
     return Magnitude(mantissa, exponent + shift)
 

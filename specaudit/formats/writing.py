@@ -1,0 +1,120 @@
+"""Writing a file so that it is there whole or not at all.
+
+The target is never opened for writing. A file with a random name is made beside it
+(``O_EXCL``: a planted link is not followed), filled, synced, given the mode of the file it
+replaces, and renamed over it; then the folder is synced. A crash at any moment leaves
+either the old file or the new one.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from specaudit.errors import OutputError, UsageError
+
+
+@contextmanager
+def replacing(target: str, *, inputs: Iterable[str] = (), force: bool) -> Iterator[BinaryIO]:
+    """Yield a binary file, readable too, that becomes `target` when the block ends well.
+
+    Parameters
+    ----------
+    target : str
+        The path to write.
+    inputs : iterable of str
+        Files that must not be replaced, under whatever name or link.
+    force : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    UsageError
+        If `target` exists and `force` is False, or it is one of `inputs`.
+    OutputError
+        If it is no regular file, or its folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "out")
+    ...     with replacing(path, force=False) as file:
+    ...         _ = file.write(b"whole")
+    ...     open(path, "rb").read()
+    b'whole'
+    """
+    mode = check_target(target, inputs=inputs, force=force)
+    folder = os.path.dirname(target) or "."
+    temporary = os.path.join(
+        folder, f".{os.path.basename(target)[:100]}.{secrets.token_hex(8)}.tmp"
+    )
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(temporary, flags, 0o666 if mode is None else mode)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        if not force and os.path.lexists(target):
+            raise _exists(target)  # it came while we worked
+        os.rename(temporary, target)
+        _sync_folder(folder)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+
+
+def check_target(target: str, *, inputs: Iterable[str] = (), force: bool) -> int | None:
+    """Raise if `target` may not be written; return the mode of the file that is there."""
+    try:
+        found = os.stat(target)
+    except FileNotFoundError:
+        if os.path.islink(target):
+            raise OutputError(
+                "the output is a broken link", where=target, help="name the file itself"
+            ) from None
+        return None
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise OutputError("the output is not a regular file", where=target)
+    for path in inputs:
+        if os.path.exists(path) and os.path.samestat(os.stat(path), found):
+            raise UsageError(
+                "the output is the input", where=target, help="give another path: the input is kept"
+            )
+    if not force:
+        raise _exists(target)
+    if os.path.islink(target):
+        raise OutputError(
+            "the output is a link, and what it points to is not replaced",
+            where=target,
+            help="name the file itself",
+        )
+    return stat.S_IMODE(found.st_mode)
+
+
+def _exists(target: str) -> UsageError:
+    return UsageError("the output exists", where=target, help="--force replaces it")
+
+
+def _cannot_write(target: str, error: OSError) -> OutputError:
+    return OutputError(f"cannot write: {error.strerror or error}", where=target)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
