@@ -86,7 +86,11 @@ class Spectrum(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """A layer's norms, with their evidence. `seconds` stays out of the document."""
+    """A layer's norms, with their evidence. `seconds` stays out of the document.
+
+    `op` is the graph's name of what applies the weight (``Gemm``), where there is a graph.
+    A convolution has both `operator_norm` and `reshaped_norm`; `norm` is the judged one of them.
+    """
 
     name: str
     kind: Kind
@@ -102,6 +106,8 @@ class Measurement(msgspec.Struct, frozen=True):
     spectrum: Spectrum | None = None
     matvecs: int = 0
     seconds: float = 0.0
+    op: str | None = None
+    operator_norm: Norm | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -194,7 +200,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the numbers depend on."""
+    """What the numbers depend on.
+
+    `certify_limit` is the short side of a matrix past which no Cholesky factorisation is
+    taken, and the norm is an estimate (``norms`` says what one costs).
+    """
 
     method: Literal["auto", "svd", "lanczos", "power"] = "auto"
     rtol: float = 1e-6
@@ -206,6 +216,7 @@ class Settings(msgspec.Struct, frozen=True):
     input_shapes: dict[str, tuple[int, ...]] = {}
     input_range: dict[str, tuple[float, float]] | None = None
     rtol_given: bool = False
+    certify_limit: int = 16384
 
 
 class Run(msgspec.Struct, frozen=True):

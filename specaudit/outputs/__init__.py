@@ -1,1 +1,1 @@
-"""Report and verdict to text, a module per format."""
+"""Outputs: a report and its verdict as text, a module per format."""

@@ -1,0 +1,197 @@
+"""The document of the JSON contract, and a report read back from it."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from specaudit import __version__
+from specaudit.errors import UnreadableModel
+from specaudit.policy import Finding, Verdict
+from specaudit.report import SCHEMA_VERSION, Measurement, Norm, Report
+
+SCHEMA = "specaudit.audit"
+
+Document = dict[str, Any]
+
+
+def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
+    """Return one object, or an array where there are several models."""
+    documents = [document(report, verdict) for report, verdict in pairs]
+    return encode(documents[0] if len(documents) == 1 else documents)
+
+
+def encode(value: object) -> str:
+    """Return strict JSON text, indented, with every unsafe character as an escape.
+
+    Notes
+    -----
+    A number that JSON has no word for becomes null; a lone surrogate, which no strict
+    parser would take, its escape as text. Keys keep the order they were given in.
+    """
+    text = msgspec.json.format(msgspec.json.encode(_clean(value)), indent=2).decode()
+    # Only strings can hold these: the same data, and a terminal that shows it stays safe.
+    return _UNSAFE.sub(_escape, text) + "\n"
+
+
+def document(report: Report, verdict: Verdict) -> Document:
+    """Return the document of one report, as the contract orders its keys."""
+    settings = msgspec.to_builtins(report.settings)
+    del settings["rtol_given"]
+    settings["input_shapes"] = dict(sorted(settings["input_shapes"].items()))
+    run = report.run
+    model = _ordered(report.model, ("path", "sha256", "format", "opset", "parameters"))
+    content: Document = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "specaudit", "version": __version__},
+        "run": _ordered(run, ("started", "seconds", "device", "jobs")),
+        "model": model,
+        "settings": _first(settings, ("method", "rtol", "conv", "seed")),
+        "layers": [_layer(layer) for layer in report.layers],
+        "skipped": [_ordered(skipped, ("name", "shape", "reason")) for skipped in report.skipped],
+        "product": _ordered(report.product, ("upper", "log10_upper", "status", "layers")),
+        "network": _ordered(
+            report.network,
+            ("status", "upper", "log10_upper", "lower", "method", "path", "unbounded"),
+        ),
+        "findings": [_finding(finding) for finding in verdict.findings],
+        "summary": msgspec.to_builtins(verdict.summary),
+        "exit_code": verdict.exit_code,
+    }
+    cleaned: Document = _clean(content)
+    return cleaned
+
+
+def parse(text: str | bytes, where: str = "") -> Report:
+    """Read one saved audit back; `parse_all` takes an array as well."""
+    reports = parse_all(text, where)
+    if len(reports) != 1:
+        raise UnreadableModel(f"{len(reports)} audits in one file where one is wanted", where=where)
+    return reports[0]
+
+
+def parse_all(text: str | bytes, where: str = "") -> tuple[Report, ...]:
+    """Read the reports of saved audits back.
+
+    Parameters
+    ----------
+    text : str or bytes
+        What `render` made, one document or an array.
+    where : str
+        The file, for errors.
+
+    Returns
+    -------
+    tuple of Report
+        Equal to those that were rendered but for `seconds` of a measurement and
+        `rtol_given` of the settings, which stay out of the document.
+
+    Raises
+    ------
+    UnreadableModel
+        If it is not such a document, or contradicts itself.
+    """
+    try:
+        saved = msgspec.json.decode(text, type=_Saved | list[_Saved])
+        saved = saved if isinstance(saved, list) else [saved]
+        if any(one.schema != SCHEMA for one in saved):
+            raise UnreadableModel(f"not an audit: {saved[0].schema}", where=where)
+        if any(one.schema_version.split(".")[0] != "1" for one in saved):
+            raise UnreadableModel(
+                f"schema version {saved[0].schema_version} is newer than this program", where=where
+            )
+        reports = tuple(_report(one) for one in saved)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise UnreadableModel(f"not a saved audit: {error}", where=where) from None
+    for report in reports:
+        _refuse_contradictions(report, where)
+    return reports
+
+
+class _Saved(Report, frozen=True, kw_only=True):
+    schema: str
+    schema_version: str
+
+
+def _report(saved: _Saved) -> Report:
+    return Report(*(getattr(saved, name) for name in Report.__struct_fields__))
+
+
+def _refuse_contradictions(report: Report, where: str) -> None:
+    for layer in report.layers:
+        norms = (layer.norm, layer.reshaped_norm, layer.operator_norm)
+        if any(norm is not None and _contradicts(norm) for norm in norms):
+            raise UnreadableModel("the ends of a norm contradict each other", where=where)
+    network = report.network
+    if _contradicts(Norm(network.lower, network.upper, "estimate", "")):
+        raise UnreadableModel("the ends of the network bound contradict each other", where=where)
+
+
+def _contradicts(norm: Norm) -> bool:
+    lower, upper = norm.lower or 0.0, norm.upper
+    if norm.status == "certified" and upper is None:
+        return True
+    return lower < 0.0 or (upper is not None and not lower <= upper)
+
+
+def _layer(layer: Measurement) -> Document:
+    content: Document = msgspec.to_builtins(layer)
+    del content["seconds"]
+    content["norm"] = _norm(layer.norm)
+    for name in ("reshaped_norm", "operator_norm"):
+        norm = getattr(layer, name)
+        content[name] = None if norm is None else _norm(norm)
+    for name in ("spectrum", "op", "operator_norm"):
+        if content[name] is None:
+            del content[name]
+    first = "name", "node", "kind", "shape", "dtype", "geometry", "norm", "reshaped_norm", "notes"
+    return _first(content, first)
+
+
+def _norm(norm: Norm) -> Document:
+    content: Document = msgspec.to_builtins(norm)
+    optional = ("of", "estimate", "failure_probability", "reason")
+    return {key: content[key] for key in content if key not in optional or content[key] is not None}
+
+
+def _finding(finding: Finding) -> Document:
+    content = msgspec.to_builtins(finding)
+    order = ("rule", "verdict", "layer", "node", "observed", "limit", "message", "fingerprint")
+    return _first(content, order)
+
+
+def _ordered(value: object, first: tuple[str, ...]) -> Document:
+    return _first(msgspec.to_builtins(value), first)
+
+
+def _first(content: Document, first: tuple[str, ...]) -> Document:
+    return {key: content[key] for key in first} | content
+
+
+def _clean(value: Any) -> Any:
+    """Return `value` with null for what is not finite and with text that is Unicode."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        # A lone surrogate becomes the text of its escape.
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value
+
+
+# DEL, C1, soft hyphen, zero-width and bidirectional marks, separators, tags, non-characters.
+_UNSAFE = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\ufffc\ufffe\uffff"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,46 @@
+"""Policy: which findings a report gives rise to, and whether they make a check fail."""
+
+from specaudit.policy.baseline import Baseline
+from specaudit.policy.checks import (
+    limit_of,
+    postcondition_missed,
+    shared_tensor,
+)
+from specaudit.policy.findings import (
+    Finding,
+    Observed,
+    Place,
+    Severity,
+    Summary,
+    Suppression,
+    Verdict,
+)
+from specaudit.policy.judgement import active_rules, judge, judge_all, unreadable
+from specaudit.policy.patterns import matcher
+from specaudit.policy.rules import RULES, Rule
+from specaudit.policy.settings import Allowance, Gates, LayerLimit, Policy
+
+__all__ = [
+    "RULES",
+    "Allowance",
+    "Baseline",
+    "Finding",
+    "Gates",
+    "LayerLimit",
+    "Observed",
+    "Place",
+    "Policy",
+    "Rule",
+    "Severity",
+    "Summary",
+    "Suppression",
+    "Verdict",
+    "active_rules",
+    "judge",
+    "judge_all",
+    "limit_of",
+    "matcher",
+    "postcondition_missed",
+    "shared_tensor",
+    "unreadable",
+]

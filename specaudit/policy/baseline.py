@@ -1,0 +1,154 @@
+"""The findings a project starts from: known ones pass, new and worse ones do not."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from specaudit.errors import ConfigurationError
+from specaudit.policy import figures
+from specaudit.policy.findings import Finding, Observed, Suppression, Verdict, fingerprinted
+from specaudit.report import Report
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A finding as it stood when the baseline was written."""
+
+    fingerprint: str
+    model: str
+    rule: str
+    subject: str
+    observed: Observed | None = None
+
+
+class Baseline(msgspec.Struct, frozen=True, tag_field="schema", tag="specaudit.baseline"):
+    """Findings by fingerprint.
+
+    Notes
+    -----
+    `shrunk` only ever removes and tightens, so that what was mended stays mended; only
+    `of`, which a person asks for, takes new findings in.
+    """
+
+    findings: tuple[Known, ...] = ()
+    schema_version: str = "1.0"
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Report, Verdict]]) -> "Baseline":
+        """Return the baseline that accepts everything found, allowances aside."""
+        return cls(
+            tuple(
+                sorted(
+                    (
+                        _known(report, finding)
+                        for report, verdict in pairs
+                        for finding in verdict.findings
+                        if _belongs(finding)
+                    ),
+                    key=lambda known: (known.model, known.rule, known.subject, known.fingerprint),
+                )
+            )
+        )
+
+    @classmethod
+    def parse(cls, text: str | bytes, path: str = "") -> "Baseline":
+        """Read a baseline; raises `ConfigurationError`."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ConfigurationError(
+                f"not a baseline: {error}",
+                where=path,
+                help="write it anew with --write-baseline",
+            ) from None
+
+    def render(self) -> str:
+        """Return the file's text, one finding a few lines, so that its changes read well."""
+        encoded = msgspec.json.format(msgspec.json.encode(self), indent=2)
+        return encoded.decode() + "\n"
+
+    def applied(
+        self, report: Report, findings: list[Finding], *, regressions: bool = True
+    ) -> list[Finding]:
+        """Return the findings with the known ones allowed, and one more for each that is worse."""
+        known = {entry.fingerprint: entry for entry in self.findings}
+        result: list[Finding] = []
+        worse: list[Finding] = []
+        for finding in findings:
+            entry = known.get(finding.fingerprint)
+            if entry is None or finding.allowed is not None:
+                result.append(finding)
+                continue
+            regression = _regression(finding, entry)
+            if regression is not None and not regressions:
+                result.append(finding)
+                continue
+            result.append(replace(finding, allowed=Suppression("baseline", "in the baseline")))
+            if regression is not None:
+                worse.append(regression)
+        return result + fingerprinted(report, worse)
+
+    def shrunk(self, pairs: Sequence[tuple[Report, Verdict]]) -> "Baseline":
+        """Return the baseline without what is mended, and with what got better tightened.
+
+        Entries of models that were not audited now are kept.
+        """
+        current = {known.fingerprint: known for known in Baseline.of(pairs).findings}
+        audited = {os.path.basename(report.model.path) for report, _ in pairs}
+        kept = []
+        for entry in self.findings:
+            if entry.model not in audited:
+                kept.append(entry)
+            elif entry.fingerprint in current:
+                now = current[entry.fingerprint]
+                kept.append(replace(entry, observed=_tighter(entry.observed, now.observed)))
+        return replace(self, findings=tuple(kept))
+
+
+def _belongs(finding: Finding) -> bool:
+    if finding.rule == "SA401":
+        return False  # stands beside the finding that it is about
+    return finding.allowed is None or finding.allowed.kind == "baseline"
+
+
+def _known(report: Report, finding: Finding) -> Known:
+    model = os.path.basename(report.model.path)
+    return Known(
+        finding.fingerprint, _text(model), finding.rule, _text(finding.subject), finding.observed
+    )
+
+
+def _text(name: str) -> str:
+    # A name that is not Unicode would not be JSON; the fingerprint is what decides.
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _regression(finding: Finding, known: Known) -> Finding | None:
+    old, new = known.observed, finding.observed
+    if old is None or new is None or old.upper is None:
+        return None
+    was = figures.interval(old.lower, old.upper)
+    if new.lower is not None and new.lower > old.upper:
+        now = figures.interval(new.lower, new.upper, old.upper)
+        message = f"{finding.rule} became worse: {now}, was {was}"
+        return replace(
+            finding,
+            rule="SA401",
+            verdict="fail",
+            message=message,
+            limit=old.upper,
+            severity="error",
+        )
+    if new.upper is None:
+        message = f"{finding.rule} lost its finite bound, which was {was}"
+        return replace(finding, rule="SA401", verdict="unproven", message=message, limit=old.upper)
+    return None
+
+
+def _tighter(old: Observed | None, new: Observed | None) -> Observed | None:
+    if new is None or new.upper is None:
+        return old
+    if old is None or old.upper is None or new.upper < old.upper:
+        return new
+    return old
