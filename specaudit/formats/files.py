@@ -6,13 +6,12 @@ import os
 import stat
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
 
 from specaudit.errors import UnreadableModel, UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 BLOCK = 1 << 20
@@ -132,10 +131,8 @@ class ModelFile:
         with self.open() as file:
             return read_exactly(file, offset, length, self.path)
 
-    def array(self, offset: int, length: int) -> "NDArray[np.uint8]":
+    def array(self, offset: int, length: int) -> NDArray[np.uint8]:
         """`length` bytes from `offset` as a fresh writable array, without a second copy."""
-        import numpy as np  # late: opening a file must not cost NumPy's import
-
         if offset < 0 or length < 0 or offset + length > self.size:
             raise UnreadableModel("truncated", where=self.path)
         buffer = np.empty(length, dtype=np.uint8)
