@@ -37,9 +37,7 @@ def load(path: str) -> Model:
         proto = scanner.read(ModelProto)
     if proto.graph is None:
         raise UnreadableModel("no graph in this ONNX file", where=path)
-    reader = Reader(
-        file, proto.functions, overrides=(proto.ir_version or 0) >= IR_WITHOUT_OVERRIDES
-    )
+    reader = Reader(file, proto.functions, overrides=(proto.ir_version or 0) >= IR_OVERRIDES)
     versions = opsets(proto.opset_import, path)
     if not versions:
         raise UnreadableModel("the model imports no operator set", where=path)
