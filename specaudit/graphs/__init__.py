@@ -1,1 +1,10 @@
 """A Graph made ready: functions inlined, constants folded, shapes inferred."""
+
+from specaudit.graphs import (  # noqa: F401  each enters its rules into the tables
+    fold_layout,
+    shape_rules_elementwise,
+    shape_rules_layout,
+)
+from specaudit.graphs.resolved import ResolvedGraph, resolve
+
+__all__ = ["ResolvedGraph", "resolve"]

@@ -1,0 +1,110 @@
+"""Declared types: the user's input shapes bound to the file's symbols, and claims compared."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from specaudit.errors import UnreadableModel, UsageError
+from specaudit.graphs.site import Dimension, Shape, Type
+from specaudit.model import Graph, ValueInfo
+
+Symbols = dict[str, int]
+
+
+def symbols_of(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> Symbols:
+    """Numbers for the symbols of the inputs whose shapes the user gave.
+
+    Raises
+    ------
+    UsageError
+        No such input, another number of dimensions, or a dimension that is another number
+        in the file or elsewhere in `input_shapes`.
+    """
+    inputs = {info.name: info for info in graph.inputs if info.name not in graph.constants}
+    symbols: Symbols = {}
+    for name, given in input_shapes.items():
+        if name not in inputs:
+            raise UsageError(
+                f"the graph has no input {name!r}", help=f"its inputs are {', '.join(inputs)}"
+            )
+        declared = inputs[name].shape
+        if declared is None:
+            continue
+        if len(declared) != len(given):
+            raise UsageError(
+                f"the input {name!r} has {len(declared)} dimensions, {len(given)} were given"
+            )
+        for dimension, number in zip(declared, given, strict=True):
+            _bind(name, dimension, number, symbols)
+    return symbols
+
+
+def _bind(name: str, dimension: Dimension, number: int, symbols: Symbols) -> None:
+    if number < 0:
+        raise UsageError(f"a dimension of the input {name!r} is {number}")
+    known = symbols.get(dimension, number) if isinstance(dimension, str) else dimension
+    if known is not None and known != number:
+        raise UsageError(f"the input {name!r} wants {dimension} = {known}, {number} was given")
+    if isinstance(dimension, str):
+        symbols[dimension] = number
+
+
+def declared_types(infos: Iterable[ValueInfo], symbols: Mapping[str, int]) -> dict[str, Type]:
+    """Types as the file declares them, with bound symbols replaced."""
+    return {info.name: Type(info.dtype, bound(info.shape, symbols)) for info in infos}
+
+
+def bound(shape: Shape, symbols: Mapping[str, int]) -> Shape:
+    """A shape with the symbols replaced whose numbers are known."""
+    if shape is None:
+        return None
+    return tuple(symbols.get(item, item) if isinstance(item, str) else item for item in shape)
+
+
+def typed(info: ValueInfo, type_: Type) -> ValueInfo:
+    """A declaration brought up to what is known."""
+    return replace(info, dtype=type_.dtype, shape=type_.shape)
+
+
+def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[Type, bool]:
+    """What is inferred, completed by what the file declares.
+
+    A symbol that was inferred stands for any number, so a declared one does not replace it.
+
+    Returns
+    -------
+    type : Type
+    assumed : bool
+        Whether a dimension is there on the file's word alone.
+
+    Raises
+    ------
+    UnreadableModel
+        Two numbers contradict (if `strict`; else what was inferred stands).
+    """
+    dtype = inferred.dtype or declared.dtype
+    if declared.shape is None or inferred.shape is None:
+        shape = inferred.shape if declared.shape is None else declared.shape
+        assumed = inferred.shape is None and any(isinstance(item, int) for item in shape or ())
+        return Type(dtype, shape), assumed
+    if _contradict(inferred.shape, declared.shape):
+        if strict:
+            raise UnreadableModel(
+                f"the value {name!r} is declared as {_shown(declared.shape)}, "
+                f"but the graph makes it {_shown(inferred.shape)}",
+                where=name,
+            )
+        return Type(dtype, inferred.shape), False
+    pairs = list(zip(inferred.shape, declared.shape, strict=True))
+    assumed = any(mine is None and isinstance(theirs, int) for mine, theirs in pairs)
+    return Type(dtype, tuple(b if a is None else a for a, b in pairs)), assumed
+
+
+def _contradict(inferred: tuple[Dimension, ...], declared: tuple[Dimension, ...]) -> bool:
+    return len(inferred) != len(declared) or any(
+        isinstance(mine, int) and isinstance(theirs, int) and mine != theirs
+        for mine, theirs in zip(inferred, declared, strict=True)
+    )
+
+
+def _shown(shape: tuple[Dimension, ...]) -> str:
+    return "x".join("?" if item is None else str(item) for item in shape) or "a scalar"

@@ -1,0 +1,46 @@
+"""Types of a node's outputs from what is known of its inputs: the table, and its door."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from specaudit.graphs.site import UNKNOWN, Site, Type
+from specaudit.model import Node
+
+Rule: TypeAlias = Callable[[Site], Sequence[Type]]
+
+RULES: dict[tuple[str, str], Rule] = {}
+
+RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
+
+
+def shape_rule(*operations: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Enter a rule into the table, for one or several operations."""
+
+    def enter(rule: Rule) -> Rule:
+        for operation in operations:
+            RULES[domain, operation] = rule
+        return rule
+
+    return enter
+
+
+def output_types(site: Site) -> tuple[Type, ...]:
+    """Types of the node's outputs; what no rule speaks of is unknown, never an error."""
+    rule = RULES.get((site.node.domain, site.node.op))
+    types = tuple(rule(site)) if rule else ()
+    wanted = len(site.node.outputs)
+    return (types + (UNKNOWN,) * wanted)[:wanted]
+
+
+def is_deterministic(node: Node) -> bool:
+    """Whether constants in make constants out; what no rule speaks of may be random."""
+    if node.op == "Dropout" and len(node.inputs) > 2:  # perhaps in training mode
+        return False
+    return (node.domain, node.op) in RULES and node.op not in RANDOM

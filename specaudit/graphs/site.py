@@ -1,0 +1,160 @@
+"""What a rule sees of one node: its attributes, and what is known of its inputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import NoReturn, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specaudit.errors import UnreadableModel
+from specaudit.model import Node, Weight
+
+Array: TypeAlias = NDArray[np.generic]
+Dimension: TypeAlias = int | str | None
+Shape: TypeAlias = tuple[Dimension, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """Element type and shape of a value, as far as they are known."""
+
+    dtype: str | None = None
+    shape: Shape = None
+
+
+UNKNOWN = Type()
+
+
+class Scope(Protocol):
+    """The names a node can see."""
+
+    def type_of(self, name: str) -> Type:
+        """What is known of a value's type."""
+
+    def known(self, name: str) -> Array | None:
+        """A small constant; with dtype object where single elements are symbols or None."""
+
+    def bodies(self, node: Node) -> "Mapping[str, Body]":
+        """The node's subgraphs, typed as bodies of their own."""
+
+    def body(self, node: Node, name: str, given: tuple[Type, ...]) -> "Body":
+        """One subgraph, with its inputs typed as given."""
+
+
+class Body(Protocol):
+    """A subgraph that was typed."""
+
+    def results(self) -> tuple[Type, ...]:
+        """Types of the subgraph's outputs."""
+
+    def known_results(self) -> "tuple[Array | None, ...]":
+        """Values of the outputs that are small constants."""
+
+
+class Site:
+    """One node, in its scope.
+
+    Parameters
+    ----------
+    node : Node
+    opset : int
+        Version of the operator set that the node's domain is read by.
+    scope : Scope
+    """
+
+    __slots__ = ("node", "opset", "scope")
+
+    def __init__(self, node: Node, opset: int, scope: Scope) -> None:
+        self.node = node
+        self.opset = opset
+        self.scope = scope
+
+    def has(self, index: int) -> bool:
+        """Whether the input is there."""
+        return index < len(self.node.inputs) and self.node.inputs[index] != ""
+
+    def type(self, index: int) -> Type:
+        """Type of an input; nothing is known of one that is left out."""
+        return self.scope.type_of(self.node.inputs[index]) if self.has(index) else UNKNOWN
+
+    def shape(self, index: int) -> Shape:
+        """Shape of an input."""
+        return self.type(index).shape
+
+    def dtype(self, index: int) -> str | None:
+        """Element type of an input."""
+        return self.type(index).dtype
+
+    def known(self, index: int) -> Array | None:
+        """The input's value, if it is a small constant throughout."""
+        value = self.scope.known(self.node.inputs[index]) if self.has(index) else None
+        return None if value is None or value.dtype == object else value
+
+    def ints(self, index: int) -> tuple[Dimension, ...] | None:
+        """A small vector of integers, element by element: number, symbol or unknown."""
+        value = self.scope.known(self.node.inputs[index]) if self.has(index) else None
+        if value is None or value.dtype.kind not in "iuO" or value.ndim > 1:
+            return None
+        return tuple(value.ravel().tolist())
+
+    def whole(self, index: int) -> tuple[int, ...] | None:
+        """A small vector of integers, all of them known."""
+        value = self.ints(index)
+        if value is None or not all(isinstance(item, int) for item in value):
+            return None
+        return tuple(item for item in value if isinstance(item, int))
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute."""
+        value = self.node.attributes.get(name, default)
+        return value if isinstance(value, int) else default
+
+    def number(self, name: str, default: float) -> float:
+        """A float attribute."""
+        value = self.node.attributes.get(name, default)
+        return float(value) if isinstance(value, int | float) else default
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """A list of integers among the attributes, or None where it is left out."""
+        value = self.node.attributes.get(name)
+        if not isinstance(value, tuple):
+            return None
+        return tuple(item for item in value if isinstance(item, int))
+
+    def text(self, name: str, default: str) -> str:
+        """A string attribute."""
+        value = self.node.attributes.get(name, default)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return value if isinstance(value, str) else default
+
+    def tensor(self, name: str) -> Weight | None:
+        """A tensor attribute."""
+        value = self.node.attributes.get(name)
+        return value if isinstance(value, Weight) else None
+
+    def refuse(self, message: str) -> NoReturn:
+        """Raise: the node contradicts what is known of its inputs."""
+        raise UnreadableModel(f"{self.node.op}: {message}", where=self.node.name)
+
+
+def size(shape: Shape) -> int | None:
+    """Number of elements, if every dimension is known."""
+    if shape is None:
+        return None
+    dimensions = [item for item in shape if isinstance(item, int)]
+    return prod(dimensions) if len(dimensions) == len(shape) else None
+
+
+def unknown(rank: int) -> tuple[Dimension, ...]:
+    """A shape of which only the rank is known."""
+    return (None,) * rank
+
+
+def axis_of(axis: int, rank: int, site: Site) -> int:
+    """An axis counted from the front; raise where there is no such axis."""
+    if not -rank <= axis < rank:
+        site.refuse(f"axis {axis} of a tensor with {rank} dimensions")
+    return axis % rank if rank else 0
