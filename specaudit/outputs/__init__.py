@@ -1,1 +1,12 @@
 """Outputs: a report and its verdict as text, a module per format."""
+
+from collections.abc import Callable, Sequence
+
+from specaudit.outputs import json, terminal
+from specaudit.policy import Verdict
+from specaudit.report import Report
+
+RENDERERS: dict[str, Callable[[Sequence[tuple[Report, Verdict]]], str]] = {
+    "text": terminal.render,
+    "json": json.render,
+}

@@ -113,6 +113,14 @@ class Verdict(msgspec.Struct, frozen=True):
     limits: tuple[float | None, ...] = ()
     policy: str = ""
 
+    @property
+    def outcome(self) -> Literal["pass", "fail", "unproven"]:
+        """What a headline says: ``pass`` only where nothing is failed or left unproved."""
+        standing = [finding for finding in self.findings if finding.allowed is None]
+        if any(finding.verdict == "fail" for finding in standing):
+            return "fail"
+        return "unproven" if any(one.verdict == "unproven" for one in standing) else "pass"
+
     def without_exit_code(self) -> "Verdict":
         """Return the verdict of a command whose exit code findings do not change."""
         return msgspec.structs.replace(self, exit_code=0)

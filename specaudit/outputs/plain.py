@@ -1,0 +1,84 @@
+"""Text for pipes: nothing cut, nothing hidden, a line for each layer, finding and skip."""
+
+from collections.abc import Sequence
+
+from specaudit.outputs import wording
+from specaudit.outputs.escaping import size, visible
+from specaudit.policy import Finding, Verdict
+from specaudit.report import Measurement, Report
+
+_WIDEST = 48  # a longer name moves its own line only
+
+
+def lines(
+    report: Report, verdict: Verdict, layers: Sequence[tuple[Measurement, float | None]], left: str
+) -> list[str]:
+    """Return the lines on one model.
+
+    Parameters
+    ----------
+    report, verdict : Report, Verdict
+    layers : sequence of (Measurement, limit)
+        Those to show, in order.
+    left : str
+        What to say of layers that are not shown; empty where all are.
+    """
+    digest = f" · sha256 {report.model.sha256}" if report.model.sha256 else ""
+    result = [f"model     {visible(report.model.path)}: {wording.model_line(report)}{digest}"]
+    result += [f"note      {visible(note)}" for note in report.model.notes]
+    result += _layer_lines(layers, verdict)
+    if left:
+        result.append(f"          {left}")
+    for skipped in report.skipped:
+        word = "skipped " if skipped.covered else "unseen  "
+        result.append(f"{word}  {wording.skipped_text(skipped)}")
+    if report.model.format != "unknown":
+        result += _bound_lines(report)
+    return result
+
+
+def finding_line(finding: Finding, path: str) -> str:
+    """Return one finding in one line."""
+    subject = wording.subject_of(finding)
+    where = visible(path) + (f" › {subject}" if subject else "")
+    allowed = wording.allowed_text(finding)
+    place = wording.place_text(finding.place)
+    tail = (f" [{allowed}]" if allowed else "") + (f" ({place})" if place else "")
+    return f"{wording.label(finding)}[{finding.rule}] {where}: {visible(finding.message)}{tail}"
+
+
+def _layer_lines(layers: Sequence[tuple[Measurement, float | None]], verdict: Verdict) -> list[str]:
+    found = verdict.by_layer()
+    rows = []
+    for layer, limit in layers:
+        words = [wording.label(finding) for finding in found.get((layer.name, layer.node), ())]
+        other = wording.other_norm(layer)
+        kind = f"{layer.kind} {size(layer.shape)} {layer.dtype}"
+        norm = f"{wording.norm_text(layer.norm, limit)} by {visible(layer.norm.method)}"
+        of = f" of the {layer.norm.of}" if layer.norm.of else ""
+        tail = f"; {other.of or 'other'} {wording.norm_text(other)}" if other else ""
+        tail += f"; node {visible(layer.node)}" if layer.node else ""
+        tail += "".join(f"; {visible(note)}" for note in layer.notes)
+        tail += f"; {', '.join(sorted(set(words)))}" if words else ""
+        rows.append((visible(layer.name), kind, f"norm {norm}{of}{tail}"))
+    name = max((len(row[0]) for row in rows if len(row[0]) <= _WIDEST), default=0)
+    kind_width = max((len(row[1]) for row in rows if len(row[1]) <= _WIDEST), default=0)
+    return [f"layer     {a.ljust(name)}  {b.ljust(kind_width)}  {c}" for a, b, c in rows]
+
+
+def _bound_lines(report: Report) -> list[str]:
+    network = report.network
+    result = [
+        f"product   {wording.product_text(report.product)}",
+        f"network   {wording.network_text(network)}",
+    ]
+    result += [f"          {what}: {text}" for what, text in wording.network_details(network)]
+    if network.factors:
+        path = " → ".join(map(wording.factor_text, network.factors))
+    else:
+        path = " → ".join(map(visible, network.path))
+    if path:
+        result.append(f"path      {path}")
+    for factor in network.contributors:
+        result.append(f"largest   {wording.factor_text(factor)}")
+    return result

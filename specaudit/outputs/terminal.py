@@ -1,0 +1,376 @@
+"""Text for people: a chart of the layers where there is a terminal, plain lines where not."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from specaudit.outputs import plain, wording
+from specaudit.outputs.bars import Scale, values_of
+from specaudit.outputs.escaping import shortened, size, visible
+from specaudit.policy import RULES, Finding, Verdict, figures
+from specaudit.report import Measurement, Report
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Judged = tuple[Measurement, float | None]
+
+_BLOCKS = 20  # findings shown in full; the rest is counted, and listed by -v
+_COLOURS = {"fail": "red", "unproven": "yellow", "warn": "yellow", "pass": "green"}
+_MARKS = {"fail": "✘", "unproven": "?", "warn": "!", "allowed": "○", "pass": "✔"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How much of it is shown, and on what.
+
+    Parameters
+    ----------
+    width : int or None
+        Columns of the terminal; None where there is none.
+    color : bool
+    sort : {"depth", "norm", "name"}
+    top : int or None
+        Show that many layers.
+    verbose : bool
+        List what is otherwise grouped.
+    command : {"inspect", "check"}
+        ``check`` speaks of verdicts, ``inspect`` mentions problems.
+    """
+
+    width: int | None = None
+    color: bool = False
+    sort: Literal["depth", "norm", "name"] = "depth"
+    top: int | None = None
+    verbose: bool = False
+    command: Literal["inspect", "check"] = "check"
+
+
+def render(pairs: Sequence[tuple[Report, Verdict]], view: View | None = None) -> str:
+    """Return the text on all models."""
+    view = view or View()
+    return "\n".join(_one(report, verdict, view) for report, verdict in pairs)
+
+
+def block(finding: Finding, path: str = "") -> str:
+    """Return one finding as a block: what, where, the numbers, who says so, what mends it."""
+    return "\n".join(_block_lines(finding, path, remedy=True))
+
+
+def _one(report: Report, verdict: Verdict, view: View) -> str:
+    limits = verdict.limits or (None,) * len(report.layers)
+    everything = list(zip(report.layers, limits, strict=True))
+    layers = _chosen(everything, view)
+    hidden = len(everything) - len(layers)
+    left = f"… {wording.counted(hidden, 'more layer')} (--top {view.top})" if hidden else ""
+    if view.width is not None:
+        return _Chart(report, verdict, view, view.width).text(layers, left)
+    lines = plain.lines(report, verdict, layers, left)
+    lines += [plain.finding_line(finding, report.model.path) for finding in verdict.findings]
+    if view.command == "check":
+        outcome = wording.OUTCOMES[verdict.outcome]
+        lines.append(f"{outcome}: {visible(report.model.path)}: {wording.tally(verdict)}")
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(layers: list[Judged], view: View) -> list[Judged]:
+    if view.sort == "norm":
+        layers = sorted(layers, key=lambda pair: -pair[0].norm.bracket.upper)
+    elif view.sort == "name":
+        layers = sorted(layers, key=lambda pair: pair[0].name)
+    return layers if view.top is None else layers[: view.top]
+
+
+def _block_lines(finding: Finding, path: str, *, remedy: bool) -> list[str]:
+    subject = wording.subject_of(finding)
+    where = " › ".join(part for part in (visible(path), subject) if part)
+    lines = [wording.title(finding)]
+    if where:
+        lines.append(f"  --> {where}")
+    lines.append(f"      {visible(finding.message)}")
+    place = wording.place_text(finding.place)
+    if place:
+        lines.append(f"      policy: {place}")
+    if finding.allowed is not None:
+        lines.append(f"      {wording.allowed_text(finding)}")
+    elif remedy and finding.rule in RULES:
+        lines.append(f"  help: {RULES[finding.rule].remedy}")
+    return lines
+
+
+class _Chart:
+    """One model on a terminal of a known width."""
+
+    def __init__(self, report: Report, verdict: Verdict, view: View, width: int) -> None:
+        from rich.console import Console  # 60 ms that a pipe does not pay
+
+        self.report, self.verdict, self.view = report, verdict, view
+        self.width = max(width, 40)
+        self.out = io.StringIO()
+        self.console = Console(
+            file=self.out,
+            width=self.width,
+            force_terminal=view.color,
+            color_system="standard" if view.color else None,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            legacy_windows=False,
+        )
+
+    def text(self, layers: list[Judged], left: str) -> str:
+        self._say(shortened(self.report.model.path, self.width - 1), "bold")
+        if self.report.model.format != "unknown":
+            self._say(wording.model_line(self.report), "dim")
+            for note in self.report.model.notes:
+                self._paragraph("note", visible(note))
+            self._say("")
+            self._rows(layers)
+            if left:
+                self._say(f"  {left}", "dim")
+            self._say("")
+            self._bounds()
+            self._skipped()
+        if self.view.command == "check":
+            self._blocks()
+        else:
+            self._problems()
+        return self.out.getvalue()
+
+    def _rows(self, layers: list[Judged]) -> None:
+        from rich.text import Text
+
+        if not layers:
+            return
+        limits = [limit for _, limit in layers]
+        scale = Scale.over(values_of((layer for layer, _ in layers), limits))
+        columns = _Columns.fitting(layers, self.width)
+        header = Text("  ")
+        for title, width, right in columns.titles():
+            header.append(_cell(title, width, right=right) + "  ", "dim")
+        header.append(_axis(scale, columns.bar), "dim")
+        self._line(header)
+        found = self.verdict.by_layer()
+        for layer, limit in layers:
+            state = _state(found.get((layer.name, layer.node), ()))
+            colour = _COLOURS.get(state, "cyan")
+            judged = self.view.command == "check"
+            mark = _MARKS[state] if judged or state != "pass" else " "
+            row = Text(f"{mark} ", f"bold {colour}")
+            for value, width, right in columns.cells(layer, limit):
+                row.append(_cell(value, width, right=right) + "  ", "default")
+            row.append_text(_bar(layer, limit, scale, columns.bar, colour if judged else "cyan"))
+            self._line(row)
+
+    def _bounds(self) -> None:
+        network = self.report.network
+        self._paragraph("product", wording.product_text(self.report.product))
+        self._paragraph("network", wording.network_text(network))
+        details = list(wording.network_details(network))
+        shown = details if self.view.verbose else details[:8]
+        for what, text in shown:
+            self._paragraph("", f"{what} {text}")
+        if len(details) > len(shown):
+            more = wording.counted(len(details) - len(shown), "more reason")
+            self._paragraph("", f"… {more} (-v)")
+        if network.contributors:
+            text = ", ".join(map(wording.factor_text, network.contributors))
+            self._paragraph("", f"largest factors: {text}")
+        steps = list(map(wording.factor_text, network.factors)) or list(map(visible, network.path))
+        if len(steps) > 6 and not self.view.verbose:
+            steps = [*steps[:3], f"… {len(steps) - 5} more (-v) …", *steps[-2:]]
+        if steps:
+            self._paragraph("path", " → ".join(steps))
+
+    def _skipped(self) -> None:
+        for hole in self.report.skipped:
+            if not hole.covered:
+                self._paragraph("unseen", wording.skipped_text(hole), "yellow")
+        for reason, group in wording.skipped_groups(self.report.skipped).items():
+            if self.view.verbose:
+                for one in group:
+                    self._paragraph("skipped", wording.skipped_text(one), "dim")
+                continue
+            names = ", ".join(shortened(one.name, 40) for one in group[:3])
+            more = f" and {len(group) - 3} more (-v)" if len(group) > 3 else ""
+            text = f"{len(group)} × {visible(reason)}: {names}{more}"
+            self._paragraph("skipped", text, "dim")
+
+    def _blocks(self) -> None:
+        standing = [finding for finding in self.verdict.findings if finding.allowed is None]
+        standing.sort(key=lambda finding: ("error", "warning", "note").index(finding.severity))
+        shown = standing if self.view.verbose else standing[:_BLOCKS]
+        explained: set[str] = set()
+        for finding in shown:
+            self._say("")
+            remedy = finding.rule not in explained
+            explained.add(finding.rule)
+            title, *rest = _block_lines(finding, self.report.model.path, remedy=remedy)
+            self._say(title, f"bold {_COLOURS[finding.verdict]}")
+            for line in rest:
+                indent = line[: len(line) - len(line.lstrip())]
+                self._wrapped(line.strip(), indent, indent + "      "[: 8 - len(indent)])
+        if len(standing) > len(shown):
+            self._say(f"\n… {wording.counted(len(standing) - len(shown), 'more finding')} (-v)")
+        self._allowed()
+        outcome = self.verdict.outcome
+        self._say("")
+        style = f"bold {_COLOURS[outcome]}"
+        headline = f"{wording.OUTCOMES[outcome]}  {wording.tally(self.verdict)}"
+        self._wrapped(headline, "", " " * 6, style)
+
+    def _allowed(self) -> None:
+        allowed = [finding for finding in self.verdict.findings if finding.allowed is not None]
+        shown = allowed if self.view.verbose else allowed[:3]
+        if shown:
+            self._say("")
+        for finding in shown:
+            subject = f" {wording.subject_of(finding)}" if finding.subject else ""
+            text = f"{finding.rule}{subject}: {wording.allowed_text(finding)}"
+            self._paragraph("allowed", text, "dim")
+        if len(allowed) > len(shown):
+            self._paragraph("", f"… {len(allowed) - len(shown)} more allowed (-v)", "dim")
+
+    def _problems(self) -> None:
+        standing = [finding for finding in self.verdict.findings if finding.allowed is None]
+        for finding in standing:
+            subject = wording.subject_of(finding)
+            text = f"{subject}: {visible(finding.message)}" if subject else visible(finding.message)
+            self._paragraph(finding.rule, text, _COLOURS[finding.verdict])
+
+    def _paragraph(self, label: str, text: str, style: str = "default") -> None:
+        self._wrapped(text, f"  {label:<9}", " " * 11, style)
+
+    def _wrapped(self, text: str, first: str, rest: str, style: str = "default") -> None:
+        lines = textwrap.wrap(
+            text,
+            self.width,
+            initial_indent=first,
+            subsequent_indent=rest,
+            break_on_hyphens=False,
+        )
+        for line in lines or [first]:
+            self._say(line, style)
+
+    def _say(self, text: str, style: str = "default") -> None:
+        from rich.text import Text
+
+        self._line(Text(text, style))
+
+    def _line(self, text: "Text") -> None:
+        text.rstrip()
+        self.console.print(text, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Widths of the columns; 0 leaves one out."""
+
+    name: int
+    kind: int
+    shape: int
+    norm: int
+    other: int
+    bar: int
+    wide: bool
+    other_title: str
+
+    @classmethod
+    def fitting(cls, layers: list[Judged], width: int) -> "_Columns":
+        from rich.cells import cell_len
+
+        wide = width >= 110
+        names = max(cell_len(visible(layer.name)) for layer, _ in layers)
+        others = [other for layer, _ in layers if (other := wording.other_norm(layer))]
+        kind = max(len(wording.KINDS[layer.kind]) for layer, _ in layers) if wide else 0
+        longest = max(len(size(layer.shape)) for layer, _ in layers)
+        shape = max(min(longest, 20 if wide else 12), 5)
+        norm = max(max(len(_norm_cell(layer, limit, wide)) for layer, limit in layers), 6)
+        norm = min(norm, 40 if wide else 18)
+        beside = 11 if others else 0
+        spent = 2 + sum(column + 2 for column in (kind, shape, norm, beside) if column)
+        name = max(min(names, width - spent - 2 - (30 if wide else 16)), 8)
+        title = "operator ≤" if others and others[0].of == "operator" else "reshaped ≤"
+        bar = max(width - spent - name - 2, 8)
+        return cls(name, kind, shape, norm, beside, bar, wide, title)
+
+    def titles(self) -> list[tuple[str, int, bool]]:
+        norm = "norm in" if self.wide else "norm ≤"
+        return self._present("layer", "kind", "shape", norm, self.other_title)
+
+    def cells(self, layer: Measurement, limit: float | None) -> list[tuple[str, int, bool]]:
+        other = wording.other_norm(layer)
+        return self._present(
+            layer.name,
+            wording.KINDS[layer.kind],
+            size(layer.shape),
+            _norm_cell(layer, limit, self.wide),
+            wording.upper_text(other) if other else "",
+        )
+
+    def _present(self, *values: str) -> list[tuple[str, int, bool]]:
+        widths = self.name, self.kind, self.shape, self.norm, self.other
+        aligned = False, False, False, True, True
+        columns = zip(values, widths, aligned, strict=True)
+        return [(value, width, right) for value, width, right in columns if width]
+
+
+def _norm_cell(layer: Measurement, limit: float | None, wide: bool) -> str:
+    if not wide or layer.norm.upper is None:
+        return wording.upper_text(layer.norm, limit)
+    return figures.interval(layer.norm.lower, layer.norm.upper, limit)
+
+
+def _cell(text: str, width: int, *, right: bool) -> str:
+    """Return `text` in exactly so many columns, whatever the width of its characters."""
+    from rich.cells import cell_len, set_cell_size
+
+    shown = shortened(text, width)
+    missing = width - cell_len(shown)
+    if missing < 0:
+        return set_cell_size(shown, width)
+    return " " * missing + shown if right else shown + " " * missing
+
+
+def _state(findings: tuple[Finding, ...]) -> str:
+    words = ["allowed" if finding.allowed else finding.verdict for finding in findings]
+    order = ("fail", "unproven", "warn", "allowed")
+    return next((word for word in order if word in words), "pass")
+
+
+def _axis(scale: Scale, width: int) -> str:
+    line = [" "] * width
+    end = -2
+    for position, text in scale.ticks(max(width // 7, 1)):
+        start = round(position * (width - 1))
+        if start > end + 1 and start + len(text) <= width:
+            line[start : start + len(text)] = text
+            end = start + len(text)
+    return "".join(line)
+
+
+def _bar(layer: Measurement, limit: float | None, scale: Scale, width: int, colour: str) -> "Text":
+    from rich.text import Text
+
+    norm = layer.norm
+    if norm.status == "non_finite":
+        return Text("NaN or Inf"[:width], "red")
+    cells = [(" ", "default")] * width
+    column = width - 1
+    solid = round(scale.at(norm.lower or 0.0) * column)
+    reach = column if norm.upper is None else round(scale.at(norm.upper) * column)
+    for index in range(solid + 1, reach + 1):
+        cells[index] = ("┄", colour)
+    if norm.lower:
+        for index in range(solid + 1):
+            cells[index] = ("━", colour)
+    if norm.upper is None:
+        cells[column] = ("▶", colour)
+    other = wording.other_norm(layer)
+    if other is not None and other.upper:
+        cells[round(scale.at(other.upper) * column)] = ("◇", "default")
+    if limit is not None and limit > 0.0:
+        cells[round(scale.at(limit) * column)] = ("│", "bold")
+    return Text.assemble(*cells)

@@ -1,0 +1,190 @@
+"""What every format says in words: the model, the bounds, the findings, what was left out."""
+
+from collections.abc import Iterator
+
+from specaudit.outputs.escaping import size, visible
+from specaudit.policy import RULES, Finding, Place, Verdict, figures
+from specaudit.report import Factor, Measurement, NetworkBound, Norm, Product, Report, Skipped
+
+KINDS = {
+    "linear": "linear",
+    "convolution": "conv",
+    "convolution_transposed": "convᵀ",
+    "recurrent": "recurrent",
+    "embedding": "embedding",
+    "bilinear": "bilinear",
+    "scale": "scale",
+}
+OUTCOMES = {"pass": "PASS", "fail": "FAIL", "unproven": "UNPROVEN"}
+
+
+def model_line(report: Report) -> str:
+    """Return what the file is: format, size, coverage."""
+    model = report.model
+    holes = sum(not skipped.covered for skipped in report.skipped)
+    parts = [
+        model.format + (f" opset {model.opset}" if model.opset is not None else ""),
+        f"{model.parameters:,} parameters",
+        counted(len(report.layers), "layer") + " measured",
+    ]
+    if report.skipped:
+        parts.append(f"{len(report.skipped)} skipped")
+    if holes:
+        parts.append(f"{holes} not examined")
+    return " · ".join(parts)
+
+
+def norm_text(norm: Norm, limit: float | None = None) -> str:
+    """Return a norm with its status: ``[1.5, 1.6] certified``."""
+    if norm.status == "non_finite":
+        return "NaN or Inf in the weight"
+    if norm.status == "estimate" and norm.estimate is not None:
+        chance = norm.failure_probability
+        doubt = "" if chance is None else f", wrong with probability {figures.ceiling(chance)}"
+        low = figures.floor(norm.lower or 0.0, limit)
+        return f"[{low}, ∞) estimate {figures.ceiling(norm.estimate)}{doubt}"
+    return f"{figures.interval(norm.lower, norm.upper, limit)} {norm.status.replace('_', ' ')}"
+
+
+def upper_text(norm: Norm, limit: float | None = None) -> str:
+    """Return the one number a narrow column has room for."""
+    if norm.status == "non_finite":
+        return "NaN"
+    if norm.upper is None and norm.estimate is not None:
+        return f"~{figures.ceiling(norm.estimate)}"
+    return figures.ceiling(norm.upper, limit)
+
+
+def other_norm(layer: Measurement) -> Norm | None:
+    """Return the norm of a convolution that is not the judged one."""
+    return layer.operator_norm if layer.norm.of == "reshaped" else layer.reshaped_norm
+
+
+def bound_text(upper: float | None, log10_upper: float | None) -> str:
+    """Return an upper bound and its logarithm."""
+    if upper is None and log10_upper is None:
+        return "∞"
+    shown = figures.magnitude(upper, log10_upper)
+    if log10_upper is None or upper is None:
+        return shown
+    return f"{shown} (log10 {figures.ceiling(log10_upper)})"
+
+
+def product_text(product: Product) -> str:
+    """Return the product of the layers and what it assumes."""
+    if product.upper is None and product.log10_upper is None:
+        return f"{product.status.replace('_', ' ')}: {visible(product.reason or 'no reason given')}"
+    bound = bound_text(product.upper, product.log10_upper)
+    status = "" if product.status == "certified" else f", {product.status.replace('_', ' ')}"
+    assumes = f"; assumes that {product.assumes}" if product.assumes else ""
+    return f"≤ {bound} over {counted(product.layers, 'layer')}{status}{assumes}"
+
+
+def network_text(network: NetworkBound) -> str:
+    """Return the network bound, or why there is none."""
+    lower = f"; ≥ {figures.floor(network.lower)} observed" if network.lower is not None else ""
+    if network.upper is None and network.log10_upper is None:
+        status = network.status.replace("_", " ")
+        reason = visible(network.reason) if network.reason else ""
+        return status + (f": {reason}" if reason else "") + lower
+    method = f" by {network.method}" if network.method else ""
+    bound = bound_text(network.upper, network.log10_upper)
+    return f"≤ {bound}, {network.status.replace('_', ' ')}{method}{lower}"
+
+
+def network_details(network: NetworkBound) -> Iterator[tuple[str, str]]:
+    """Yield a label and a text for each further fact of the network bound."""
+    for node in network.unbounded:
+        code = f" [{node.code}]" if node.code else ""
+        yield (
+            "unbounded",
+            f"{visible(node.node)} ({visible(node.op)}): {visible(node.reason)}{code}",
+        )
+    for node in network.unmodelled:
+        yield "not modelled", f"{visible(node.node)} ({visible(node.op)}): {visible(node.reason)}"
+    if len(network.inputs) > 1:
+        for given in network.inputs:
+            bound = bound_text(given.upper, given.log10_upper)
+            yield "input", f"{visible(given.name)}: ≤ {bound}"
+    for text in network.assumptions:
+        yield "assumes", visible(text)
+
+
+def factor_text(factor: Factor) -> str:
+    """Return one step of the path with its factor."""
+    number = f"×{figures.ceiling(10.0**factor.log10_factor, digits=4)}"
+    if abs(factor.log10_factor) > 300:
+        number = f"×10^{figures.ceiling(factor.log10_factor, digits=4)}"
+    return f"{visible(factor.node)} ({visible(factor.op)}) {number}"
+
+
+def skipped_groups(skipped: tuple[Skipped, ...]) -> dict[str, list[Skipped]]:
+    """Return what was rightly left out, by reason, the largest group first."""
+    groups: dict[str, list[Skipped]] = {}
+    for one in skipped:
+        if one.covered:
+            groups.setdefault(one.reason, []).append(one)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+
+
+def skipped_text(skipped: Skipped) -> str:
+    """Return one tensor that was not measured, with its reason."""
+    return f"{visible(skipped.name)} {size(skipped.shape)}: {visible(skipped.reason)}"
+
+
+def title(finding: Finding) -> str:
+    """Return ``error[SA201] layer norm over limit``."""
+    rule = RULES.get(finding.rule)
+    return f"{label(finding)}[{finding.rule}] {rule.title if rule else ''}".rstrip()
+
+
+def label(finding: Finding) -> str:
+    """Return the word in front of a finding."""
+    if finding.allowed is not None:
+        return "allowed"
+    return "unproven" if finding.verdict == "unproven" else finding.severity
+
+
+def subject_of(finding: Finding) -> str:
+    """Return the layer with its node, the node, or nothing."""
+    if finding.layer is None:
+        return visible(finding.node or "")
+    node = f" ({visible(finding.node)})" if finding.node else ""
+    return visible(finding.layer) + node
+
+
+def allowed_text(finding: Finding) -> str:
+    """Return why an allowed finding does not count."""
+    if finding.allowed is None:
+        return ""
+    until = f" until {finding.allowed.expires}" if finding.allowed.expires else ""
+    return f"allowed{until}: {visible(finding.allowed.reason)}"
+
+
+def place_text(place: Place | None) -> str:
+    """Return where the policy says it: ``specaudit.toml:12``."""
+    if place is None:
+        return ""
+    return visible(place.path) + (f":{place.line}" if place.line is not None else "")
+
+
+def tally(verdict: Verdict) -> str:
+    """Return the counts of a verdict, zeros left out."""
+    summary = verdict.summary
+    parts = [
+        f"{count} {word}"
+        for count, word in (
+            (summary.fail, "failed"),
+            (summary.unproven, "unproven"),
+            (summary.warn, "with a warning"),
+            (summary.allowed, "allowed"),
+            (summary.passed, "passed"),
+        )
+        if count
+    ]
+    return ", ".join(parts) or "nothing to judge"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number and its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
