@@ -1,1 +1,130 @@
-"""File to Model, a module per format."""
+"""Files to models: one reader for each format, chosen by what the file holds."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from specaudit.errors import SpecauditError, UnreadableModel, UnsupportedModel
+from specaudit.formats import index, sniff
+from specaudit.formats.sniff import Look, is_saved_audit
+from specaudit.model import Model
+
+__all__ = ["FORMATS", "Row", "is_saved_audit", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A format: how it is told, how it is read, what its files are called."""
+
+    name: str
+    matches: Callable[[Look], bool]
+    load: Callable[[str], Model]
+    extensions: tuple[str, ...]
+
+
+def load(path: str | os.PathLike[str], *, trust: bool = False) -> Model:
+    """Read the model at `path`, whatever its format; nothing from the file is executed.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file, or a folder that holds one model or one index of shards.
+    trust : bool
+        Let torch load a ``.pt2`` program for its graph, which can execute what is in it.
+
+    Raises
+    ------
+    UsageError
+        There is nothing at `path`.
+    UnreadableModel
+        The file is damaged, truncated, contradictory or hostile.
+    UnsupportedModel
+        It is of another format, or uses what is not read.
+
+    Examples
+    --------
+    >>> load("sample_models/cnn.safetensors").format
+    'safetensors'
+    """
+    path = os.fspath(path)
+    try:
+        if os.path.isdir(path):
+            return replace(read(index.in_folder(path), trust=trust), path=path)
+        return read(path, trust=trust)
+    except SpecauditError as error:
+        error.where = error.where or path
+        raise
+    except ImportError:
+        raise  # a package is broken or missing, not the file
+    except Exception as error:  # the one catch-all: readers meet bytes that nobody foresaw
+        reason = f"damaged or unsupported ({type(error).__name__})"
+        raise UnreadableModel(reason, where=path) from error
+
+
+def read(path: str, *, trust: bool = False) -> Model:
+    """Read one file by the first row of `FORMATS` that knows it."""
+    seen = sniff.look(path)
+    row = next((row for row in FORMATS if row.matches(seen)), None)
+    if row is None:
+        problem = sniff.foreign(seen)
+        if problem is not None:
+            raise problem
+        row = next((row for row in FORMATS if seen.name.endswith(row.extensions)), None)
+    if row is None:
+        raise UnsupportedModel("unsupported format (not known)", where=path)
+    model = row.load(path)
+    named = next((r.name for r in FORMATS if seen.name.endswith(r.extensions)), row.name)
+    if named != row.name:
+        extension = os.path.splitext(seen.name)[1]
+        model = replace(model, notes=(*model.notes, f"named {extension}, but holds {row.name}"))
+    return model
+
+
+def _exported(path: str) -> Model:
+    from specaudit.formats import exported  # late: each format's reader only where it is met
+
+    return exported.load(path)
+
+
+def _pytorch(path: str) -> Model:
+    from specaudit.formats import pytorch  # late, as above
+
+    return pytorch.load(path)
+
+
+def _safetensors(path: str) -> Model:
+    from specaudit.formats import safetensors  # late, as above
+
+    return safetensors.load(path)
+
+
+def _onnx(path: str) -> Model:
+    from specaudit.formats import onnx  # late, as above
+
+    return onnx.load(path)
+
+
+def _sharded(path: str) -> Model:
+    return index.load(path, _shard)
+
+
+def _shard(path: str) -> Model:
+    from specaudit.formats import safetensors  # late, as above
+
+    seen = sniff.look(path)
+    if sniff.is_safetensors(seen):
+        return safetensors.load(path, digest=False)
+    if sniff.is_pytorch(seen):
+        return _pytorch(path)
+    raise sniff.foreign(seen) or UnsupportedModel("a shard of an unknown format", where=path)
+
+
+# In the order of trial: safetensors before pickles, whose first bytes it can share; ONNX,
+# which has no magic number, last.
+FORMATS = (
+    Row("safetensors", sniff.is_safetensors, _safetensors, (".safetensors",)),
+    Row("pt2", sniff.is_pt2, _exported, (".pt2",)),
+    Row("pytorch", sniff.is_pytorch, _pytorch, (".pt", ".pth", ".jit")),
+    Row("index", sniff.is_index, _sharded, (".index.json",)),
+    Row("onnx", sniff.is_onnx, _onnx, (".onnx",)),
+)

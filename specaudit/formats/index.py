@@ -1,0 +1,154 @@
+"""Sharded checkpoints, and folders: an index file names for each tensor the shard it is in."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from specaudit.errors import UnreadableModel
+from specaudit.formats.files import ModelFile, contained, shown
+from specaudit.formats.safetensors import parse_json
+from specaudit.model import Model, Weight
+
+INDEX_BYTES = 100_000_000
+INDEX = ".index.json"
+MODELS = (".onnx", ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pt2", ".jit", ".pth.tar")
+LISTED = 10  # of many names, an error shows this many
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """What a sharded set is made of: the index, and each shard as it was read."""
+
+    file: ModelFile
+    models: Mapping[str, Model]
+
+
+def load(path: str, load_shard: Callable[[str], Model]) -> Model:
+    """Read the shards that the index at `path` names, as one model.
+
+    Parameters
+    ----------
+    path : str
+    load_shard : callable
+        Reads a single file.
+
+    Raises
+    ------
+    UnreadableModel
+        A shard is missing or lies outside the folder of the index, a tensor is not in the
+        shard that is said to hold it, or is in two.
+    """
+    file = ModelFile.at(path)
+    homes = read_index(file)
+    shards: dict[str, Model] = {}
+    for location, target in find_shards(file, homes.values()).items():
+        shards[location] = load_shard(target)
+    check_homes(homes, shards, path)
+    first = next(iter(shards.values()))
+    notes = [f"{shown(name)[1:-1]}: {note}" for name, s in shards.items() for note in s.notes]
+    return Model(
+        path=path,
+        format=first.format,
+        digest=file.digest(),
+        weights=tuple(unlisted(homes, shards, notes)),
+        notes=tuple(notes),
+        missing=tuple(entry for shard in shards.values() for entry in shard.missing),
+        source=Shards(file, shards),
+    )
+
+
+def read_index(file: ModelFile) -> dict[str, str]:
+    """The shard of each tensor."""
+    if file.size > INDEX_BYTES:
+        _refuse(f"an index of {file.size} bytes", file.path)
+    homes = parse_json(file.read(0, file.size), file.path).get("weight_map")
+    if not isinstance(homes, dict) or not homes:
+        _refuse("this index has no weight_map that lists tensors", file.path)
+    for name, location in homes.items():
+        if not isinstance(location, str):
+            _refuse(f"weight_map gives no file name for {shown(name)}", file.path)
+    return homes
+
+
+def find_shards(file: ModelFile, locations: Iterable[str]) -> dict[str, str]:
+    """The resolved path of each shard; all that are missing are named in one error."""
+    found: dict[str, str] = {}
+    problems: list[UnreadableModel] = []
+    for location in dict.fromkeys(locations):
+        try:
+            found[location] = contained(file.path, location)
+            if ModelFile.at(found[location]).same_file(file):
+                _refuse("the index names itself as a shard", file.path)
+        except UnreadableModel as problem:
+            problems.append(problem)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        listed(f"{len(problems)} shards cannot be read", [p.message for p in problems], file.path)
+    return found
+
+
+def check_homes(homes: Mapping[str, str], shards: Mapping[str, Model], path: str) -> None:
+    """Raise unless each tensor is in the shard that the index says, and in no other."""
+    where: dict[str, str] = {}
+    twice: list[str] = []
+    for location, shard in shards.items():
+        names = names_of(shard)
+        twice.extend(shown(name) for name in names if name in where)
+        where.update(dict.fromkeys(names, location))
+    if twice:
+        listed("tensors are in two shards", twice, path)
+    lost = [shown(name) for name, location in homes.items() if where.get(name) != location]
+    if lost:
+        listed("tensors are not in the shards that the index names", lost, path)
+
+
+def names_of(model: Model) -> list[str]:
+    """Every name in a shard, of tensors that can be read and of those that cannot."""
+    return [weight.name for weight in model.weights] + [name for name, _ in model.missing]
+
+
+def unlisted(
+    homes: Mapping[str, str], shards: Mapping[str, Model], notes: list[str]
+) -> Iterable[Weight]:
+    """The shards' weights; those the index leaves out say so, and `notes` count them."""
+    extra = 0
+    for shard in shards.values():
+        for weight in shard.weights:
+            if weight.name in homes:
+                yield weight
+            else:
+                extra += 1
+                yield replace(weight, notes=(*weight.notes, "in a shard, but not in the index"))
+    if extra:
+        notes.append(f"{extra} tensors are in a shard but not in the index: no loader sees them")
+
+
+def in_folder(path: str) -> str:
+    """The one index, or else the one model file, that the folder at `path` holds."""
+    try:
+        names = sorted(os.listdir(path))
+    except OSError as error:
+        raise UnreadableModel(f"cannot be read: {error.strerror}", where=path) from error
+    indexes = [name for name in names if name.endswith(INDEX)]
+    found = indexes or [name for name in names if name.lower().endswith(MODELS)]
+    if not found:
+        _refuse("a directory that holds no model file", path)
+    if len(found) > 1:
+        raise UnreadableModel(
+            f"a directory that holds {len(found)} model files",
+            where=path,
+            help=f"name one of them: {', '.join(map(shown, found[:LISTED]))}",
+        )
+    return os.path.join(path, found[0])
+
+
+def listed(what: str, names: list[str], where: str) -> NoReturn:
+    """Raise an error that names what it can."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    _refuse(f"{what}: {', '.join(names[:LISTED])}{more}", where)
+
+
+def _refuse(reason: str, where: str) -> NoReturn:
+    raise UnreadableModel(reason, where=where)
