@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from specaudit.outputs import json, terminal
+from specaudit.outputs import csv, github, json, junit, markdown, sarif, terminal
 from specaudit.policy import Verdict
 from specaudit.report import Report
 
 RENDERERS: dict[str, Callable[[Sequence[tuple[Report, Verdict]]], str]] = {
     "text": terminal.render,
     "json": json.render,
+    "csv": csv.render,
+    "md": markdown.render,
+    "sarif": sarif.render,
+    "junit": junit.render,
+    "github": github.render,
 }

@@ -95,7 +95,7 @@ def _block_lines(finding: Finding, path: str, *, remedy: bool) -> list[str]:
         lines.append(f"      policy: {place}")
     if finding.allowed is not None:
         lines.append(f"      {wording.allowed_text(finding)}")
-    elif remedy and finding.rule in RULES:
+    elif remedy:
         lines.append(f"  help: {RULES[finding.rule].remedy}")
     return lines
 
@@ -123,7 +123,7 @@ class _Chart:
     def text(self, layers: list[Judged], left: str) -> str:
         self._say(shortened(self.report.model.path, self.width - 1), "bold")
         if self.report.model.format != "unknown":
-            self._say(wording.model_line(self.report), "dim")
+            self._wrapped(wording.model_line(self.report), "", "", "dim")
             for note in self.report.model.notes:
                 self._paragraph("note", visible(note))
             self._say("")

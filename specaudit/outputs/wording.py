@@ -134,8 +134,7 @@ def skipped_text(skipped: Skipped) -> str:
 
 def title(finding: Finding) -> str:
     """Return ``error[SA201] layer norm over limit``."""
-    rule = RULES.get(finding.rule)
-    return f"{label(finding)}[{finding.rule}] {rule.title if rule else ''}".rstrip()
+    return f"{label(finding)}[{finding.rule}] {RULES[finding.rule].title}"
 
 
 def label(finding: Finding) -> str:

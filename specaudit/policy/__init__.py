@@ -6,6 +6,7 @@ from specaudit.policy.checks import (
     postcondition_missed,
     shared_tensor,
 )
+from specaudit.policy.configuration import Mistakes, parse_policy
 from specaudit.policy.findings import (
     Finding,
     Observed,
@@ -27,6 +28,7 @@ __all__ = [
     "Finding",
     "Gates",
     "LayerLimit",
+    "Mistakes",
     "Observed",
     "Place",
     "Policy",
@@ -40,6 +42,7 @@ __all__ = [
     "judge_all",
     "limit_of",
     "matcher",
+    "parse_policy",
     "postcondition_missed",
     "shared_tensor",
     "unreadable",

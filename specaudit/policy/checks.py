@@ -123,7 +123,7 @@ def condition_number(report: Report, policy: Policy) -> Findings:
 def network_bound(report: Report, policy: Policy) -> Findings:
     """SA301: the network bound, where it is not proved to be within its limit."""
     limit = policy.gates.max_lipschitz
-    if limit is None:
+    if limit is None or limit == math.inf:
         return
     network = report.network
     verdict = compared(network.lower, network.upper, limit)

@@ -4,6 +4,7 @@ from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from specaudit.policy.findings import Place
 from specaudit.report import Measurement
@@ -37,7 +38,7 @@ class Allowance(msgspec.Struct, frozen=True, rename="kebab"):
     """A finding that somebody took the responsibility for."""
 
     rule: str
-    reason: Annotated[str, msgspec.Meta(min_length=1, pattern=r"\S")]
+    reason: str
     match: str | list[str] = "**"
     expires: date | None = None
 
@@ -63,6 +64,8 @@ class Policy(msgspec.Struct, frozen=True, rename="kebab"):
         The file this was read from; empty for the default.
     lines : dict
         Line of each key, by its path (``layers.0.max-norm``).
+    flags : frozenset of str
+        Keys that the command line set.
     """
 
     method: Literal["auto", "svd", "lanczos", "power"] | None = None
@@ -80,9 +83,37 @@ class Policy(msgspec.Struct, frozen=True, rename="kebab"):
     allow: tuple[Allowance, ...] = ()
     path: str = ""
     lines: dict[str, int] = {}
+    flags: frozenset[str] = frozenset()
+
+    def with_flags(
+        self,
+        *,
+        max_norm: float | None = None,
+        max_lipschitz: float | None = None,
+        unproven: Unproven | None = None,
+        select: tuple[str, ...] | None = None,
+        ignore: tuple[str, ...] | None = None,
+    ) -> "Policy":
+        """Return the policy as the command line overrides it; None leaves a thing as it is."""
+        layers, gates = self.layers, self.gates
+        if max_norm is not None:
+            layers = (*layers, LayerLimit(max_norm=max_norm, flag="--max-norm"))
+        if max_lipschitz is not None:
+            gates = replace(gates, max_lipschitz=max_lipschitz)
+        return replace(
+            self,
+            layers=layers,
+            gates=gates,
+            unproven=unproven or self.unproven,
+            select=self.select if select is None else select,
+            ignore=self.ignore if ignore is None else ignore,
+            flags=self.flags | ({"max-lipschitz"} if max_lipschitz is not None else set()),
+        )
 
     def place(self, *keys: str | int) -> Place | None:
         """Return where a key stands, or the nearest table around it."""
+        if keys and keys[-1] in self.flags:
+            return Place(f"--{keys[-1]}")
         if not self.path:
             return None
         for end in range(len(keys), 0, -1):

@@ -1,0 +1,164 @@
+"""Markdown that fits a pull request: the verdict, the worst ten, the rest folded away."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from specaudit.outputs import wording
+from specaudit.outputs.escaping import shortened, size, visible
+from specaudit.policy import Finding, Verdict, figures
+from specaudit.report import Report
+
+MOST_BYTES = 60 * 1024  # GitHub takes 65 536 characters
+WORST = 10
+_NAME = 120
+_TAIL = 400  # kept free for closing tags and for saying what was left out
+_SIGNS = {"pass": "✅", "fail": "❌", "unproven": "❔"}
+_WORD_SIGNS = {"error": "❌", "unproven": "❔", "warning": "⚠️", "note": "ℹ️", "allowed": "➖"}
+_LAYER_HEAD = [
+    "| | layer | kind | shape | norm | limit | reshaped |",
+    "|---|---|---|---|---|---|---|",
+]
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<#!|~$&])")
+
+
+def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
+    """Return the page, at most `MOST_BYTES` of UTF-8; what did not fit is counted."""
+    page = _Page(MOST_BYTES - _TAIL)
+    page.lines(map(_headline, pairs), "model")
+    for report, verdict in pairs:
+        page.lines(_worst(report, verdict), "finding")
+    for report, verdict in pairs:
+        bounds = [f"- {text}" for text in _bounds(report)]
+        page.section("Bounds", [], bounds, "line on the bounds")
+        rows = list(_layer_rows(report, verdict))
+        page.section(wording.counted(len(rows), "layer"), _LAYER_HEAD, rows, "layer")
+        skips = [
+            f"- {_code(one.name)} {size(one.shape)}: {_prose(one.reason)}" for one in report.skipped
+        ]
+        page.section(f"{len(skips)} skipped", [], skips, "skipped tensor")
+        allowed = [
+            f"- {finding.rule} {_subject(finding)}: {_prose(wording.allowed_text(finding))}"
+            for finding in verdict.findings
+            if finding.allowed is not None
+        ]
+        page.section(f"{len(allowed)} allowed", [], allowed, "allowance")
+    return page.text()
+
+
+def _headline(pair: tuple[Report, Verdict]) -> str:
+    report, verdict = pair
+    outcome = verdict.outcome
+    name = _code(report.model.path)
+    title = f"### {_SIGNS[outcome]} {wording.OUTCOMES[outcome]} {name}\n"
+    return f"{title}\n{wording.tally(verdict)} · {wording.model_line(report)}\n"
+
+
+def _worst(report: Report, verdict: Verdict) -> list[str]:
+    standing = [finding for finding in verdict.findings if finding.allowed is None]
+    if not standing:
+        return []
+    order = ("error", "unproven", "warning", "note")
+    standing.sort(key=lambda finding: (order.index(wording.label(finding)), -_excess(finding)))
+    rows = ["\n| | rule | where | what |", "|---|---|---|---|"]
+    for finding in standing[:WORST]:
+        sign = _WORD_SIGNS[wording.label(finding)]
+        where = _subject(finding) or _code(report.model.path)
+        place = f" ({_code(wording.place_text(finding.place))})" if finding.place else ""
+        rows.append(f"| {sign} | {finding.rule} | {where} | {_prose(finding.message)}{place} |")
+    if len(standing) > WORST:
+        more = wording.counted(len(standing) - WORST, "more finding")
+        rows.append(f"| | | | … and {more} |")
+    return rows
+
+
+def _excess(finding: Finding) -> float:
+    """How far over its limit a finding is, as a ratio."""
+    if finding.observed is None or not finding.limit:
+        return 0.0
+    return (finding.observed.upper or float("inf")) / finding.limit
+
+
+def _bounds(report: Report) -> Iterator[str]:
+    yield f"product: {_prose(wording.product_text(report.product))}"
+    yield f"network: {_prose(wording.network_text(report.network))}"
+    for what, text in wording.network_details(report.network):
+        yield f"{what}: {_prose(text)}"
+    steps = [wording.factor_text(factor) for factor in report.network.factors]
+    for factor in steps or map(visible, report.network.path):
+        yield f"path: {_code(factor)}"
+
+
+def _layer_rows(report: Report, verdict: Verdict) -> Iterator[str]:
+    found = verdict.by_layer()
+    limits = verdict.limits or (None,) * len(report.layers)
+    for layer, limit in zip(report.layers, limits, strict=True):
+        words = {wording.label(finding) for finding in found.get((layer.name, layer.node), ())}
+        sign = next((_WORD_SIGNS[word] for word in _WORD_SIGNS if word in words), "✅")
+        other = wording.other_norm(layer)
+        cells = (
+            sign,
+            _code(layer.name),
+            wording.KINDS[layer.kind],
+            size(layer.shape),
+            _prose(wording.norm_text(layer.norm, limit)),
+            "" if limit is None else figures.exact(limit),
+            _prose(wording.upper_text(other)) if other else "",
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def _subject(finding: Finding) -> str:
+    names = [name for name in (finding.layer, finding.node) if name]
+    return " ".join(map(_code, names))
+
+
+def _code(text: str) -> str:
+    """Return a name as a code span, in which nothing is markup and nobody is mentioned."""
+    shown = shortened(text, _NAME).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    space = " " if shown[:1] in "` " or shown[-1:] in "` " or not shown else ""
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def _prose(text: str) -> str:
+    """Return a sentence, its markup, mentions and links made into text."""
+    escaped = _SPECIAL.sub(r"\\\1", shortened(text, 4 * _NAME))
+    # A comment ends a mention, an issue number's link or a URL before it begins.
+    return re.sub(r"(@|://|www\.)", r"\1<!-- -->", escaped)
+
+
+class _Page:
+    """Text under a budget of bytes; what does not fit is counted at the end."""
+
+    def __init__(self, budget: int) -> None:
+        self._left = budget
+        self._parts: list[str] = []
+        self._omitted: dict[str, int] = {}
+
+    def lines(self, lines: Iterable[str], noun: str) -> None:
+        for line in lines:
+            if not self._add(line + "\n"):
+                self._omitted[noun] = self._omitted.get(noun, 0) + 1
+
+    def section(self, title: str, head: list[str], lines: list[str], noun: str) -> None:
+        start = "\n".join([f"\n<details><summary>{title}</summary>\n", *head, ""])
+        end = "\n</details>\n"
+        if lines and self._add(start, reserve=len(end)):
+            self.lines(lines, noun)
+            self._parts.append(end)
+        elif lines:
+            self._omitted[noun] = self._omitted.get(noun, 0) + len(lines)
+
+    def text(self) -> str:
+        counts = [wording.counted(count, f"more {noun}") for noun, count in self._omitted.items()]
+        if counts:
+            self._parts.append(f"\n… {', '.join(counts)}: see the full report\n")
+        return "".join(self._parts)
+
+    def _add(self, text: str, reserve: int = 0) -> bool:
+        cost = len(text.encode()) + reserve
+        if self._omitted or cost > self._left:
+            return False  # nothing after the first thing left out: the order says what counts
+        self._left -= cost
+        self._parts.append(text)
+        return True

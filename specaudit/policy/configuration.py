@@ -1,0 +1,228 @@
+"""The policy file: strict, every mistake with its place, all of them at once."""
+
+import math
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec.structs import fields
+
+from specaudit.errors import ConfigurationError
+from specaudit.policy.patterns import matcher
+from specaudit.policy.places import lines_of
+from specaudit.policy.rules import RULES
+from specaudit.policy.settings import Allowance, Gates, LayerLimit, Policy, listed
+
+_NOT_IN_FILES = {"path", "lines", "flag", "flags"}
+_TABLES: dict[str, type[msgspec.Struct]] = {"gates": Gates}
+_ARRAYS: dict[str, type[msgspec.Struct]] = {"layers": LayerLimit, "allow": Allowance}
+
+
+class Mistakes(ConfigurationError):
+    """All that is wrong with a policy file; `causes` has one error each."""
+
+    def __init__(self, path: str, causes: tuple[ConfigurationError, ...]) -> None:
+        count = "1 mistake" if len(causes) == 1 else f"{len(causes)} mistakes"
+        super().__init__(f"{count} in the configuration", where=path, help=causes[0].help)
+        self.causes = causes
+
+
+def parse_policy(text: str, path: str) -> Policy | None:
+    r"""Read a policy.
+
+    Parameters
+    ----------
+    text : str
+        TOML: ``[tool.specaudit]`` where there is such a table, else the whole of it.
+    path : str
+        Named in errors and findings; a ``pyproject.toml`` without the table has no policy.
+
+    Returns
+    -------
+    Policy or None
+        None where the file has no policy in it.
+
+    Raises
+    ------
+    Mistakes
+        With an error for each thing that is wrong.
+
+    Examples
+    --------
+    >>> parse_policy("[gates]\nmax-lipschitz = 25", "specaudit.toml").gates.max_lipschitz
+    25.0
+    """
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise Mistakes(path, (ConfigurationError(f"not TOML: {error}", where=path),)) from None
+    prefix: tuple[str, ...] = ()
+    if "tool" in document:
+        tool = document["tool"]
+        if not isinstance(tool, dict) or "specaudit" not in tool:
+            return None
+        document, prefix = tool["specaudit"], ("tool", "specaudit")
+    elif path.replace("\\", "/").rsplit("/", 1)[-1] == "pyproject.toml":
+        return None
+    reader = _Reader(path, _below(lines_of(text), prefix))
+    policy = reader.policy(document)
+    if reader.causes or policy is None:
+        reader.causes.sort(key=lambda pair: pair[0])
+        raise Mistakes(path, tuple(cause for _, cause in reader.causes))
+    return policy
+
+
+def _below(lines: dict[str, int], prefix: tuple[str, ...]) -> dict[str, int]:
+    start = "".join(f"{key}." for key in prefix)
+    return {key[len(start) :]: line for key, line in lines.items() if key.startswith(start)}
+
+
+Keys = tuple[str | int, ...]
+Mistake = tuple[Keys, str, str]
+
+
+@dataclass
+class _Reader:
+    path: str
+    lines: dict[str, int]
+    causes: list[tuple[int, ConfigurationError]] = field(default_factory=list)
+
+    def policy(self, document: Any) -> Policy | None:
+        values = self._table(document, Policy, ())
+        for name in _TABLES.keys() & values.keys():
+            values[name] = self._built(values[name], _TABLES[name], (name,))
+        for name in _ARRAYS.keys() & values.keys():
+            values[name] = tuple(self._array(values[name], _ARRAYS[name], name))
+        for mistake in _in_policy(values):
+            self._mistake(*mistake)
+        return None if self.causes else Policy(**values, path=self.path, lines=self.lines)
+
+    def _array(self, value: Any, kind: type[msgspec.Struct], name: str) -> Iterator[object]:
+        if not isinstance(value, list):
+            self._mistake((name,), f"`{name}` is an array of tables", f"write [[{name}]]")
+            return
+        for index, entry in enumerate(value):
+            yield self._built(entry, kind, (name, index))
+
+    def _built(self, value: Any, kind: type[msgspec.Struct], where: Keys) -> object:
+        before = len(self.causes)
+        values = self._table(value, kind, where)
+        for one in fields(kind):
+            if one.required and isinstance(value, dict) and one.encode_name not in value:
+                self._mistake(where, f"`{_joined((*where, one.encode_name))}` is missing", "")
+        checked = {LayerLimit: _in_layers, Allowance: _in_allow}.get(kind)
+        for keys, message, hint in checked(values) if checked else ():
+            self._mistake((*where, *keys), message, hint)
+        return None if len(self.causes) > before else kind(**values)
+
+    def _table(self, value: Any, kind: type[msgspec.Struct], where: Keys) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self._mistake(where, f"`{_joined(where)}` is not a table", "")
+            return {}
+        known = {one.encode_name: one for one in fields(kind) if one.name not in _NOT_IN_FILES}
+        values = {}
+        for key, given in value.items():
+            at = (*where, key)
+            if key not in known:
+                near = get_close_matches(key.replace("_", "-"), known, n=1)
+                hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+                self._mistake(at, f"unknown key `{_joined(at)}`", hint)
+            elif kind is Policy and (key in _TABLES or key in _ARRAYS):
+                values[known[key].name] = given
+            else:
+                try:
+                    values[known[key].name] = msgspec.convert(given, known[key].type)
+                except msgspec.ValidationError as error:
+                    self._mistake(
+                        at, f"`{_joined(at)}`: {_plain(error)}", _choices(known[key].type)
+                    )
+        return values
+
+    def _mistake(self, where: Keys, message: str, hint: str) -> None:
+        prefixes = (".".join(map(str, where[:end])) for end in range(len(where), 0, -1))
+        line = next((self.lines[keys] for keys in prefixes if keys in self.lines), 0)
+        place = f"{self.path}:{line}" if line else self.path
+        self.causes.append((line, ConfigurationError(message, where=place, help=hint)))
+
+
+def _in_policy(values: dict[str, Any]) -> Iterator[Mistake]:
+    for name in ("select", "ignore"):
+        for word in values.get(name) or ():
+            if word != "ALL" and not any(word and code.startswith(word) for code in RULES):
+                yield (name,), f"no such rule: `{word}`", _nearest_rule(word)
+    ranges = values.get("input_range") or {}
+    for low, high in ranges.values() if isinstance(ranges, dict) else [ranges]:
+        if not -math.inf < low <= high < math.inf:
+            yield ("input-range",), f"not a range: [{low}, {high}]", "write [LO, HI], both finite"
+
+
+def _in_layers(values: dict[str, Any]) -> Iterator[Mistake]:
+    yield from _in_match(values)
+    if "max_norm" not in values and "max_condition" not in values:
+        yield (), "this entry sets no limit", "add `max-norm` or `max-condition`"
+
+
+def _in_allow(values: dict[str, Any]) -> Iterator[Mistake]:
+    yield from _in_match(values)
+    rule = values.get("rule", "SA201")
+    if rule not in RULES:
+        yield ("rule",), f"no such rule: `{rule}`", _nearest_rule(rule)
+    if not values.get("reason", "some").strip():
+        yield ("reason",), "an allowance needs a reason", "say why the finding may stand"
+
+
+def _in_match(values: dict[str, Any]) -> Iterator[Mistake]:
+    patterns = listed(values.get("match", "**"))
+    if not patterns:
+        yield ("match",), "no pattern", "`**` matches every name"
+    for index, pattern in enumerate(patterns):
+        try:
+            matcher(pattern)
+        except ConfigurationError as error:
+            yield ("match", index), f"`{pattern[:80]}`: {error.message}", error.help
+
+
+def _nearest_rule(word: str) -> str:
+    near = get_close_matches(word.upper(), RULES, n=1)
+    return f"did you mean {near[0]}?" if near else "`specaudit explain rules` lists them"
+
+
+def _joined(where: Keys) -> str:
+    text = ""
+    for key in where:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def _choices(kind: Any) -> str:
+    """Return the words that a key may hold, where they are few."""
+    parts = [kind, *get_args(kind)]
+    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    return f"one of {', '.join(words)}" if words else ""
+
+
+_WORDS = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "text",
+    "array": "a list",
+    "object": "a table",
+    "bool": "true or false",
+    "date": "a date",
+}
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    """Return msgspec's message in the words of somebody who writes TOML."""
+    text = re.sub(r" - at `\$.*", "", str(error))
+
+    def spoken(found: re.Match[str]) -> str:
+        kinds = [word for word in found[1].split(" | ") if word != "null"]
+        return " or ".join(_WORDS.get(kind, kind) for kind in kinds)
+
+    text = re.sub(r"`([^`]*)`", spoken, text)
+    return text[:1].lower() + text[1:]
