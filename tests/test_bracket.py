@@ -42,7 +42,7 @@ def test_hypot_holds_its_exact_square(a: Bracket, b: Bracket) -> None:
 @given(positive, positive)
 def test_a_product_is_not_needlessly_wide(x: float, y: float) -> None:
     product = Bracket.exactly(x) * Bracket.exactly(y)
-    if 1e-300 < product.lower and product.upper < math.inf:
+    if product.lower > 1e-300 and product.upper < math.inf:
         assert product.relative_width <= 4 * 2.0**-53
 
 

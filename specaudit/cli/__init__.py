@@ -1,0 +1,75 @@
+"""The command line: parse, call, print, exit. Nothing else prints or exits."""
+
+import os
+import sys
+from typing import NoReturn
+
+from specaudit import __version__
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:]
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = 141
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as problem:
+        if "--debug" in arguments:
+            raise
+        code = explain_failure(problem)
+    leave(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; what is wrong with the call is said."""
+    if arguments in (["--version"], ["-V"]):  # asked by every script: not worth an import
+        print(f"specaudit {__version__}")
+        return 0
+    import typer
+
+    from specaudit.cli.app import app
+
+    asked = arguments or ["--help"]
+    try:
+        # Not Typer's own handling of errors: every error has one form.
+        code = app(args=asked, prog_name="specaudit", standalone_mode=False)
+    except typer.Exit as leaving:
+        code = leaving.exit_code
+    except typer.Abort:
+        code = 130
+    return int(code or 0) if arguments else 2
+
+
+def explain_failure(problem: Exception) -> int:
+    """Say on stderr what went wrong and return the exit code that it has."""
+    import typer
+
+    from specaudit.cli import talk
+    from specaudit.errors import SpecauditError
+
+    if isinstance(problem, SpecauditError):
+        talk.error(problem)
+        return problem.exit_code
+    # Typer may carry a Click of its own: the base of its public error is the one that counts.
+    if isinstance(problem, typer.BadParameter.__bases__):
+        talk.usage_error(problem)
+        return 2
+    if isinstance(problem, OSError):
+        return talk.output_error(problem)
+    talk.crash(problem)
+    return 4
+
+
+def leave(code: int) -> NoReturn:
+    """Exit; what Python would flush at exit has nowhere to go when stdout is gone."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os._exit(code)
+    if code == 141:
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,117 @@
+"""The five commands."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from specaudit import __version__
+from specaudit.cli.options import Models, Shared, with_shared
+
+app = typer.Typer(
+    name="specaudit",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Audits neural networks for spectral norms and Lipschitz bounds: every number is an "
+    "interval that is proved to hold.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"specaudit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("-V", "--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Audits neural networks: proved spectral norms, certified Lipschitz bounds."""
+
+
+@app.command()
+@with_shared
+def inspect(
+    models: Models,
+    sort: Annotated[
+        Literal["depth", "norm", "name"], typer.Option(help="Order of the layers.")
+    ] = "depth",
+    top: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N in that order.")
+    ] = None,
+    spectrum: Annotated[
+        bool, typer.Option("--spectrum", help="Leading singular values and a histogram per layer.")
+    ] = False,
+    *,
+    shared: Shared,
+) -> int:
+    """Measure and show. Findings never change the exit code."""
+    from specaudit.cli import audits
+
+    return audits.inspect(models, shared, sort=sort, top=top, spectrum=spectrum)
+
+
+@app.command()
+@with_shared
+def check(
+    models: Models,
+    max_norm: Annotated[
+        float | None,
+        typer.Option("--max-norm", metavar="F", help="Limit on every layer's norm (SA201)."),
+    ] = None,
+    max_lipschitz: Annotated[
+        float | None,
+        typer.Option("--max-lipschitz", metavar="F", help="Limit on the network bound (SA301)."),
+    ] = None,
+    select: Annotated[
+        str | None, typer.Option(metavar="CODES", help="Only these rules, joined by commas.")
+    ] = None,
+    ignore: Annotated[str | None, typer.Option(metavar="CODES", help="Not these rules.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Policy file [default: the nearest specaudit.toml or pyproject.toml].",
+            show_default=False,
+        ),
+    ] = None,
+    unproven: Annotated[
+        Literal["fail", "warn", "pass"] | None,
+        typer.Option(
+            help="What an inequality that could not be decided counts as [default: fail]."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Only what is new or worse than this fails."),
+    ] = None,
+    write_baseline: Annotated[
+        bool, typer.Option("--write-baseline", help="Record today's findings in the baseline.")
+    ] = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Report, but leave with 0.")
+    ] = False,
+    *,
+    shared: Shared,
+) -> int:
+    """Apply the policy: the CI gate. Exit 0 only when everything is proved."""
+    from specaudit.cli import gate
+
+    asked = gate.CheckOptions(
+        max_norm=max_norm,
+        max_lipschitz=max_lipschitz,
+        select=select,
+        ignore=ignore,
+        config=config,
+        unproven=unproven,
+        baseline=baseline,
+        write_baseline=write_baseline,
+        exit_zero=exit_zero,
+    )
+    return gate.check(models, shared, asked)

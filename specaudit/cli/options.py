@@ -1,0 +1,296 @@
+"""The options that several commands share, said once."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_type_hints
+
+import typer
+
+from specaudit.errors import UsageError
+from specaudit.report import Settings
+
+MODEL_HELP = (
+    ".onnx, .safetensors, .pt/.pth/.ckpt/.bin, .pt2, a shard index or the folder that holds it, "
+    "or a saved *.audit.json. The content decides, not the extension."
+)
+Models = Annotated[list[str], typer.Argument(metavar="MODEL…", help=MODEL_HELP, show_default=False)]
+OneModel = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+Choice = Literal["auto", "always", "never"]
+FormatName = Literal["text", "json", "csv", "md", "html", "sarif", "junit", "github"]
+_NUMBERS, _SELECTION, _OUTPUT = "Numbers", "Selection", "Output"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options of every command that reads a model; a command asks for them as ``shared``."""
+
+    method: Annotated[
+        Literal["auto", "svd", "lanczos", "power"],
+        typer.Option(
+            help="How spectral norms are computed; every method returns a bracket.",
+            rich_help_panel=_NUMBERS,
+        ),
+    ] = "auto"
+    rtol: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F",
+            help="Wanted relative width of each bracket [default: 1e-6; 1e-2 where a convolution "
+            "is not exact].",
+            rich_help_panel=_NUMBERS,
+            show_default=False,
+        ),
+    ] = None
+    iterations: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Steps for power and lanczos [default: the method's own].",
+            rich_help_panel=_NUMBERS,
+            show_default=False,
+        ),
+    ] = None
+    conv: Annotated[
+        Literal["operator", "reshaped"] | None,
+        typer.Option(
+            help="Which number is the norm of a convolution: of the map that the layer applies, "
+            "or of its kernel flattened. Both are always reported [default: operator].",
+            rich_help_panel=_NUMBERS,
+            show_default=False,
+        ),
+    ] = None
+    certify: Annotated[
+        bool,
+        typer.Option(
+            "--certify/--no-certify",
+            help="Prove the upper ends; without it power and lanczos give estimates.",
+            rich_help_panel=_NUMBERS,
+        ),
+    ] = True
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="cpu|cuda|cuda:N|auto",
+            help="Where norms are computed.",
+            rich_help_panel=_NUMBERS,
+        ),
+    ] = "cpu"
+    jobs: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto", help="Layers measured side by side.", rich_help_panel=_NUMBERS
+        ),
+    ] = "auto"
+    seed: Annotated[
+        int,
+        typer.Option(help="Same input and seed, same document.", rich_help_panel=_NUMBERS),
+    ] = 0
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=1x3x224x224",
+            help="Binds the shape of an input; repeatable [default: from the graph].",
+            rich_help_panel=_NUMBERS,
+            show_default=False,
+        ),
+    ] = None
+    input_range: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]LO,HI",
+            help="The domain of the inputs: bounds that exist only on a bounded domain "
+            "(attention, x·y, exp) become finite.",
+            rich_help_panel=_NUMBERS,
+            show_default=False,
+        ),
+    ] = None
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-l",
+            "--layer",
+            metavar="GLOB",
+            help="Only these layers; repeatable. * stays within a dotted segment, ** crosses, "
+            "re: begins a regular expression.",
+            rich_help_panel=_SELECTION,
+            show_default=False,
+        ),
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-x",
+            "--exclude",
+            metavar="GLOB",
+            help="Not these layers; repeatable.",
+            rich_help_panel=_SELECTION,
+            show_default=False,
+        ),
+    ] = None
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Let torch load a .pt2 program for its graph. Its loader can execute what is in "
+            "the file; without this only the weights are read, symbolically.",
+            rich_help_panel=_SELECTION,
+        ),
+    ] = False
+    format: Annotated[
+        FormatName,
+        typer.Option("-f", "--format", help="What goes to stdout.", rich_help_panel=_OUTPUT),
+    ] = "text"
+    report: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-r",
+            "--report",
+            metavar="FORMAT=PATH",
+            help="One more document from the same run; repeatable.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Less talk.", rich_help_panel=_OUTPUT)
+    ] = False
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="More detail.", rich_help_panel=_OUTPUT)
+    ] = False
+    color: Annotated[
+        Choice,
+        typer.Option(help="NO_COLOR and FORCE_COLOR are honoured.", rich_help_panel=_OUTPUT),
+    ] = "auto"
+    progress: Annotated[
+        Choice, typer.Option(help="On stderr, for work over a second.", rich_help_panel=_OUTPUT)
+    ] = "auto"
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks.", rich_help_panel=_OUTPUT)] = (
+        False
+    )
+
+
+def with_shared(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command all the options of `Shared`, which it receives as ``shared``.
+
+    Typer reads a function's signature; this one is the command's own parameters, then one
+    for each field, so that an option is declared in one place.
+    """
+    hints = get_type_hints(Shared, include_extras=True)
+    fields = dataclasses.fields(Shared)
+    own = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(command).parameters.values()
+        if p.name != "shared"
+    ]
+    shared = [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
+        )
+        for f in fields
+    ]
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> int:
+        options = Shared(**{f.name: values.pop(f.name) for f in fields})
+        return command(**values, shared=options)
+
+    annotations = get_type_hints(command, include_extras=True)
+    annotations.pop("shared")
+    wrapper.__annotations__ = annotations | hints
+    wrapper.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    return wrapper
+
+
+def settings(options: Shared, defaults: Settings | None = None) -> Settings:
+    """Return what the numbers depend on; a flag wins over the configuration's `defaults`.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of its range or not of its form.
+    """
+    base = defaults or Settings()
+    rtol = base.rtol if options.rtol is None else options.rtol
+    if not 0.0 < rtol < 1.0:
+        raise UsageError(f"--rtol {rtol:g} is not between 0 and 1", help="try --rtol 1e-6")
+    if options.iterations is not None and options.iterations < 1:
+        raise UsageError("--iterations must be at least 1")
+    return Settings(
+        method=options.method,
+        rtol=rtol,
+        rtol_given=options.rtol is not None or base.rtol_given,
+        conv=options.conv or base.conv,
+        seed=options.seed,
+        iterations=options.iterations,
+        certify=options.certify,
+        device=device(options.device),
+        input_shapes=base.input_shapes | dict(map(_shape, options.input_shape or ())),
+        input_range=dict(map(_range, options.input_range or ())) or base.input_range,
+    )
+
+
+def device(name: str) -> str:
+    """Return the device to compute on: ``auto`` is the first CUDA device, else the CPU."""
+    if name == "cpu":
+        return name
+    if name not in ("auto", "cuda") and not (
+        name.startswith("cuda:") and name.removeprefix("cuda:").isdecimal()
+    ):
+        raise UsageError(f"--device {name}: not a device", help="cpu, cuda, cuda:N or auto")
+    try:
+        import torch
+    except ImportError:
+        if name == "auto":
+            return "cpu"
+        raise UsageError(
+            f"--device {name} needs torch, which is not installed",
+            help="pip install 'specaudit[torch]'",
+        ) from None
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if available else "cpu"
+    index = int(name.removeprefix("cuda:")) if ":" in name else 0
+    if index >= available:
+        raise UsageError(f"--device {name}: torch sees {available} CUDA devices")
+    return name
+
+
+def jobs(text: str) -> int:
+    """Return how many layers to measure side by side.
+
+    ``auto`` is one: LAPACK uses every core on one layer, and a second layer in memory would
+    double the peak that the memory promise is about.
+    """
+    if text == "auto":
+        return 1
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--jobs {text}: not a number of jobs", help="try --jobs 2")
+    return int(text)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    parts = sizes.split("x")
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(
+            f"--input-shape {text}: not of the form NAME=1x3x224x224",
+            help="sizes are positive whole numbers joined by x",
+        )
+    return name, tuple(map(int, parts))
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, ends = text.rpartition("=")
+    try:
+        lower, upper = map(float, ends.split(","))
+    except ValueError:
+        lower, upper = 1.0, 0.0
+    if not lower <= upper or not abs(lower) < float("inf") > abs(upper):
+        raise UsageError(
+            f"--input-range {text}: not of the form [NAME=]LO,HI with LO <= HI",
+            help="for example --input-range 0,1 or --input-range x=-1,1",
+        )
+    return name, (lower, upper)

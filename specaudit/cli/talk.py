@@ -1,0 +1,102 @@
+"""What is said on stderr: errors, progress, remarks. Never data."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from specaudit.errors import SpecauditError
+from specaudit.outputs.escaping import visible
+
+if TYPE_CHECKING:
+    from specaudit.report import Measurement
+
+
+def error(problem: SpecauditError) -> None:
+    """Print one error: what, where, what to do. At most five lines, names made harmless."""
+    block = [f"error: {visible(problem.message)}"]
+    if problem.where:
+        block.append(f"  --> {visible(problem.where)}")
+    if problem.help:
+        block.append(f"  help: {visible(problem.help)}")
+    say("\n".join(block))
+
+
+def usage_error(problem: Exception) -> None:
+    """Print what Typer found wrong with the call, in our form."""
+    context = getattr(problem, "ctx", None)
+    command = context.command_path if context else "specaudit"
+    # It suggests the nearest option itself ("Did you mean …?").
+    message = str(getattr(problem, "format_message", problem.__str__)()).rstrip(".")
+    error(SpecauditError(message, help=f"`{command} --help` lists the options"))
+
+
+def output_error(problem: OSError) -> int:
+    """Say that a result could not be written; return the exit code."""
+    where = str(problem.filename or "standard output")
+    error(SpecauditError(f"cannot write: {problem.strerror or problem}", where=where))
+    return 3
+
+
+def crash(problem: Exception) -> None:
+    """Say that this is a bug of specaudit's own, in one line."""
+    say(
+        f"error: internal error: {visible(f'{type(problem).__name__}: {problem}')[:300]} "
+        "(a bug; run again with --debug and report what it prints)"
+    )
+
+
+def remark(text: str) -> None:
+    """Print a remark."""
+    say(visible(text))
+
+
+def say(text: str) -> None:
+    """Write to stderr; a closed stderr is nobody's error."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def progressing(
+    measurements: "Iterable[Measurement]",
+    sizes: Iterable[int],
+    label: str,
+    when: str,
+) -> "Iterator[Measurement]":
+    """Yield measurements and, once a second has passed, show how far they are, by bytes."""
+    if when == "never" or (when == "auto" and not sys.stderr.isatty()):
+        yield from measurements
+        return
+    yield from _shown(list(sizes), measurements, visible(label))
+
+
+def _shown(
+    sizes: list[int], measurements: "Iterable[Measurement]", label: str
+) -> "Iterator[Measurement]":
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn(escape(label)),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(label, total=sum(sizes))
+    started, running = time.monotonic(), False
+    stop: Callable[[], None] = bar.stop
+    try:
+        for size, measurement in zip(sizes, measurements, strict=True):
+            bar.advance(task, size)
+            if not running and time.monotonic() - started > 1.0:
+                bar.start()
+                running = True
+            yield measurement
+    finally:
+        if running:
+            stop()

@@ -1,0 +1,26 @@
+"""Every error has the exit code that the contract gives its kind."""
+
+from specaudit import errors
+
+CONTRACT = {
+    errors.UsageError: 2,
+    errors.ConfigurationError: 2,
+    errors.ModelError: 3,
+    errors.UnreadableModel: 3,
+    errors.UnsupportedModel: 3,
+    errors.OutputError: 3,
+    errors.NotCertified: 1,
+    errors.SpecauditError: 4,
+}
+
+
+def test_the_tree_is_complete_and_has_the_exit_codes_of_the_contract() -> None:
+    def tree(kind: type[errors.SpecauditError]) -> set[type[errors.SpecauditError]]:
+        return {kind}.union(*map(tree, kind.__subclasses__()))
+
+    assert {kind: kind.exit_code for kind in tree(errors.SpecauditError)} == CONTRACT
+
+
+def test_the_docstring_draws_every_error() -> None:
+    for kind in CONTRACT:
+        assert kind.__name__ in (errors.__doc__ or "")
