@@ -85,7 +85,7 @@ def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[
     if declared.shape is None or inferred.shape is None:
         shape = inferred.shape if declared.shape is None else declared.shape
         assumed = inferred.shape is None and any(isinstance(item, int) for item in shape or ())
-        return Type(dtype, shape), assumed
+        return Type(dtype, shape, inferred.element), assumed
     if _contradict(inferred.shape, declared.shape):
         if strict:
             raise UnreadableModel(

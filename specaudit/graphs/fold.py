@@ -78,7 +78,10 @@ def evaluated(site: Site, inputs: Inputs) -> tuple[Array, ...] | None:
             outputs = fold.function(site, inputs)
     except ERRORS:  # contradictory operands: the value stays unknown, and is said to be
         return None
-    return None if outputs is None else tuple(np.asarray(item) for item in outputs)
+    if outputs is None:
+        return None
+    partial = any(item is not None and item.dtype == object for item in inputs)
+    return tuple(np.asarray(item, dtype=object if partial else None) for item in outputs)
 
 
 class Values(Scope, Protocol):
@@ -209,15 +212,29 @@ class Folder:
 
 
 class Budget:
-    """Work that all scopes of one model may spend on folding; what is over is not folded."""
+    """What all scopes of one model may spend; what is over stays unfolded or unknown.
 
-    def __init__(self, weights: int) -> None:
+    Parameters
+    ----------
+    nodes : int
+        Nodes of the model, those of subgraphs among them.
+    weights : int
+        Elements of its weights.
+    """
+
+    def __init__(self, nodes: int, weights: int) -> None:
         self.left = WORK + 64 * weights
+        self.walked = 0
+        self.walks = 4 * nodes + 1000
 
     def spend(self, elements: int) -> bool:
-        """Take from the budget; False where it is used up."""
+        """Take from the work for folding; False where it is used up."""
         self.left -= elements
         return self.left >= 0
+
+    def may_walk_again(self) -> bool:
+        """Whether bodies of loops may be walked another time."""
+        return self.walked < self.walks
 
 
 class _Plan:

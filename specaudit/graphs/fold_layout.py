@@ -153,7 +153,7 @@ def gather(site: Site, inputs: Inputs) -> Sequence[Array] | None:
     """Elements picked along one axis."""
     if inputs[0] is None or inputs[1] is None:
         return None
-    return [np.asarray(np.take(inputs[0], inputs[1].astype(np.int64), site.integer("axis", 0)))]
+    return [np.take(inputs[0], inputs[1].astype(np.int64), site.integer("axis", 0))]
 
 
 @folds("GatherElements", data=(0,), moves=True)

@@ -21,6 +21,7 @@ class Flat:
 
     graph: Graph
     opsets: Mapping[str, Mapping[str, int]]
+    count: int
 
 
 def flatten(graph: Graph) -> Flat:
@@ -43,7 +44,7 @@ def flatten(graph: Graph) -> Flat:
             help="flatten or split the model's functions before the audit",
         )
     inliner = _Inliner(graph)
-    return Flat(inliner.graph(graph, {}, "", {}, {}), inliner.opsets)
+    return Flat(inliner.graph(graph, {}, "", {}, {}), inliner.opsets, count)
 
 
 def subgraphs(node: Node) -> Iterator[tuple[str, Graph]]:

@@ -57,6 +57,7 @@ class Knowledge:
         self.folder = Folder(self, shared.budget)
         infos = [*graph.values.values(), *graph.outputs, *graph.inputs]
         self._declared = declared_types(infos, shared.symbols)
+        shared.budget.walked += len(self.nodes)
         self._enter(given)
         for node in self.nodes:
             self._learn(node)
@@ -104,6 +105,17 @@ class Knowledge:
         if scope is not self and name not in scope.weights:
             return scope.folder.value(name) if scope.is_constant(name) else None
         return scope.weights.get(name)
+
+    def may_repeat(self) -> bool:
+        """Whether bodies may be walked again to find types that stay the same."""
+        return self.shared.budget.may_walk_again()
+
+    def relays(self, result: int, given: int) -> bool:
+        """Whether an output is one of the inputs, unchanged."""
+        name, wanted = self.graph.outputs[result].name, self.graph.inputs[given].name
+        while (node := self.producers.get(name)) is not None and node.op == "Identity":
+            name = node.inputs[0]
+        return name == wanted
 
     def opset_of(self, node: Node) -> int:
         """Version that a node is read by; a function may bring its own."""

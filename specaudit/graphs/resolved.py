@@ -58,7 +58,7 @@ def resolve(
         for info in flat.graph.inputs
     )
     return ResolvedGraph(
-        Knowledge(flat.graph, Shared(flat, symbols, Budget(weights), {}), None, given)
+        Knowledge(flat.graph, Shared(flat, symbols, Budget(flat.count, weights), {}), None, given)
     )
 
 

@@ -15,7 +15,7 @@ UNARY = [
     "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt",
     "Swish", "Tan", "Tanh", "ThresholdedRelu", "LRN", "InstanceNormalization",
     "GroupNormalization", "RMSNormalization", "Trilu", "CumSum", "CumProd", "ReverseSequence",
-    "ScatterElements", "Scatter", "ScatterND", "TensorScatter", "RotaryEmbedding", "Bernoulli",
+    "ScatterElements", "Scatter", "ScatterND", "TensorScatter", "RotaryEmbedding", "SwiGLU",
 ]
 # fmt: on
 

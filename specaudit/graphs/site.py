@@ -18,10 +18,14 @@ Shape: TypeAlias = tuple[Dimension, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """Element type and shape of a value, as far as they are known."""
+    """Element type and shape of a value, as far as they are known.
+
+    `element` is there for a sequence of tensors, whose own dtype and shape are None.
+    """
 
     dtype: str | None = None
     shape: Shape = None
+    element: "Type | None" = None
 
 
 UNKNOWN = Type()
@@ -42,6 +46,12 @@ class Scope(Protocol):
     def body(self, node: Node, name: str, given: tuple[Type, ...]) -> "Body":
         """One subgraph, with its inputs typed as given."""
 
+    def taken(self, node: Node) -> str | None:
+        """The branch that an ``If`` with a constant condition takes."""
+
+    def may_repeat(self) -> bool:
+        """Whether bodies may be walked again to find types that stay the same."""
+
 
 class Body(Protocol):
     """A subgraph that was typed."""
@@ -51,6 +61,9 @@ class Body(Protocol):
 
     def known_results(self) -> "tuple[Array | None, ...]":
         """Values of the outputs that are small constants."""
+
+    def relays(self, result: int, given: int) -> bool:
+        """Whether an output is one of the inputs, unchanged."""
 
 
 class Site:
@@ -146,6 +159,16 @@ def size(shape: Shape) -> int | None:
         return None
     dimensions = [item for item in shape if isinstance(item, int)]
     return prod(dimensions) if len(dimensions) == len(shape) else None
+
+
+def common(a: Type, b: Type) -> Type:
+    """What is true of both types."""
+    element = common(a.element, b.element) if a.element and b.element else None
+    dtype = a.dtype if a.dtype == b.dtype else None
+    if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
+        return Type(dtype, None, element)
+    pairs = zip(a.shape, b.shape, strict=True)
+    return Type(dtype, tuple(p if p == q else None for p, q in pairs), element)
 
 
 def unknown(rank: int) -> tuple[Dimension, ...]:
