@@ -27,7 +27,7 @@ from specaudit.report import (
     Settings,
     Skipped,
     Status,
-    magnitude_fields,
+    finite_or_none,
 )
 
 if TYPE_CHECKING:
@@ -247,7 +247,8 @@ def multiply(measurements: Iterable[Measurement]) -> Product:
     assumes = (
         _ASSUMES + "; embeddings and the scales of norm layers are measured but stay out of it"
     )
-    return Product(**magnitude_fields(total), status="certified", layers=factors, assumes=assumes)
+    upper, log10_upper = finite_or_none(total.upper), finite_or_none(total.log10_upper)
+    return Product(upper, log10_upper, "certified", factors, assumes)
 
 
 def bound_network(prepared: Prepared, measurements: Sequence[Measurement]) -> NetworkBound:

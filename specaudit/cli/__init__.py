@@ -33,10 +33,11 @@ def run(arguments: list[str]) -> int:
 
     from specaudit.cli.app import app
 
-    asked = arguments or ["--help"]
+    command = typer.main.get_command(app)
     try:
-        # Not Typer's own handling of errors: every error has one form.
-        code = app(args=asked, prog_name="specaudit", standalone_mode=False)
+        # Typer's own main() prints errors in its form and turns a broken pipe into 1.
+        with command.make_context("specaudit", list(arguments) or ["--help"]) as context:
+            code = command.invoke(context)
     except typer.Exit as leaving:
         code = leaving.exit_code
     except typer.Abort:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from specaudit.model import Tensor
+
 _SCALARS = (bool, int, float, str)
 
 
@@ -71,19 +73,18 @@ def load(module: "nn.Module") -> Model:
     )
 
 
-def _reader(
-    tensor: "torch.Tensor",
-) -> "Callable[[], np.ndarray[tuple[int, ...], np.dtype[np.generic]]]":
-    def read() -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+def _reader(tensor: "torch.Tensor") -> "Callable[[], Tensor]":
+    def read() -> "Tensor":
         import ml_dtypes
         import torch
 
         values = tensor.detach().cpu().contiguous()
-        name = str(tensor.dtype).removeprefix("torch.")
-        if hasattr(ml_dtypes, name):  # NumPy has no such type: the bytes are taken over
-            raw = values.view(torch.uint8 if values.element_size() == 1 else torch.uint16)
-            return raw.numpy().view(getattr(ml_dtypes, name)).reshape(tuple(tensor.shape))
-        return np.array(values.resolve_conj().resolve_neg().numpy())
+        dtype = getattr(ml_dtypes, str(tensor.dtype).removeprefix("torch."), None)
+        if dtype is None:
+            return np.array(values.resolve_conj().resolve_neg().numpy())
+        # NumPy has no such type of its own: the bytes are taken over.
+        raw = values.view(torch.uint8 if values.element_size() == 1 else torch.uint16)
+        return np.array(raw.numpy().view(dtype)).reshape(tuple(tensor.shape))
 
     return read
 

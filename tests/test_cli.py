@@ -1,0 +1,257 @@
+"""The contract of the command line, through the real entry point."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "sample_models"
+MLP = str(SAMPLES / "mlp.pt")
+
+
+def specaudit(
+    *arguments: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "specaudit", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def audited(*arguments: str, cwd: Path = ROOT) -> dict[str, object]:
+    done = specaudit(*arguments, "--format", "json", cwd=cwd)
+    assert done.returncode in (0, 1), done.stderr
+    document: dict[str, object] = json.loads(done.stdout, parse_constant=pytest.fail)
+    return document
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("saved") / "mlp.audit.json"
+    done = specaudit("inspect", MLP, "-q", "-r", f"json={path}")
+    assert done.returncode == 0, done.stderr
+    return str(path)
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_on_stdout(flag: str) -> None:
+    done = specaudit(flag)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "specaudit 0.1.0\n", "")
+
+
+@pytest.mark.parametrize("command", [[], ["inspect"], ["check"]])
+def test_help_loads_neither_numpy_nor_torch(command: list[str]) -> None:
+    probe = (
+        "import sys\nfrom specaudit.cli import run\n"
+        f"code = run({[*command, '--help']!r})\n"
+        "heavy = {'numpy', 'scipy', 'torch', 'onnx', 'rich'} & set(sys.modules)\n"
+        "assert code == 0 and not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "Options" in done.stdout
+
+
+def test_an_audit_on_the_cpu_loads_no_torch() -> None:
+    for model in ("mlp.pt", "cnn.safetensors", "mlp.onnx"):
+        probe = (
+            "import sys\nfrom specaudit.cli import run\n"
+            f"code = run(['inspect', {str(SAMPLES / model)!r}])\n"
+            "assert code == 0 and not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+USAGE_ERRORS = {
+    "no command": [],
+    "unknown command": ["inspekt", MLP],
+    "unknown option": ["inspect", "--fooo", MLP],
+    "no model": ["inspect"],
+    "not a number": ["inspect", "--rtol", "abc", MLP],
+    "not a choice": ["inspect", "--method", "svdd", MLP],
+    "out of range": ["inspect", "--rtol", "2", MLP],
+    "missing path": ["inspect", "nothere.pt"],
+    "pattern without a match": ["inspect", "-l", "nothere.**", MLP],
+    "exclusion without a match": ["inspect", "-x", "nothere.**", MLP],
+    "shape of the wrong form": ["inspect", "--input-shape", "x=1,2", MLP],
+    "range of the wrong form": ["inspect", "--input-range", "1,0", MLP],
+    "jobs of the wrong form": ["inspect", "--jobs", "-1", MLP],
+    "device of the wrong form": ["inspect", "--device", "gpu", MLP],
+    "report of the wrong form": ["inspect", "--report", "pdf=x", MLP],
+    "limit that is none": ["check", "--max-norm", "nan", MLP],
+    "negative limit": ["check", "--max-norm", "-1", MLP],
+    "unknown rule": ["check", "--select", "SA999", MLP],
+    "no such configuration": ["check", "--config", "nothere.toml", MLP],
+}
+
+
+@pytest.mark.parametrize("arguments", USAGE_ERRORS.values(), ids=USAGE_ERRORS.keys())
+def test_a_usage_error_is_exit_code_2_and_one_short_block(arguments: list[str]) -> None:
+    done = specaudit(*arguments)
+    assert done.returncode == 2
+    if arguments:
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert 1 <= len(done.stderr.splitlines()) <= 5
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unreadable_file_is_exit_code_3_with_an_empty_stdout(tmp_path: Path) -> None:
+    (tmp_path / "cut.pt").write_bytes(Path(MLP).read_bytes()[:1000])
+    for command in ("inspect", "check"):
+        done = specaudit(command, str(tmp_path / "cut.pt"))
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr.startswith("error: ")
+        assert "cut.pt" in done.stderr
+
+
+def test_the_worst_of_several_models_wins_and_all_are_audited(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pt"
+    empty.touch()
+    done = specaudit("inspect", str(empty), MLP, "--format", "json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["model"]["path"] == MLP
+    done = specaudit("inspect", MLP, MLP, "--format", "json")
+    assert [model["model"]["path"] for model in json.loads(done.stdout)] == [MLP, MLP]
+
+
+def test_check_passes_fails_and_is_undecided_by_the_bracket() -> None:
+    document = audited("inspect", MLP)
+    layers = document["layers"]
+    assert isinstance(layers, list)
+    norm = max((layer["norm"] for layer in layers), key=lambda norm: norm["upper"])
+    between = (norm["lower"] + norm["upper"]) / 2
+    assert norm["lower"] < between < norm["upper"]
+    for limit, code, word in (
+        (norm["upper"], 0, None),
+        (norm["lower"] / 2, 1, "fail"),
+        (between, 1, "unproven"),
+    ):
+        done = specaudit("check", MLP, "--max-norm", repr(limit), "--format", "json")
+        assert done.returncode == code
+        verdicts = {finding["verdict"] for finding in json.loads(done.stdout)["findings"]}
+        assert word in verdicts if word else not verdicts
+    passing = specaudit("check", MLP, "--max-norm", repr(between), "--unproven", "pass")
+    assert passing.returncode == 0
+    assert specaudit("check", MLP, "--max-norm", "0.1", "--exit-zero").returncode == 0
+
+
+def test_the_same_input_and_seed_give_the_same_document_but_for_run() -> None:
+    first, second = (audited("inspect", MLP, "--seed", "7") for _ in range(2))
+    assert json.dumps(first | {"run": None}) == json.dumps(second | {"run": None})
+
+
+def test_a_saved_audit_is_judged_like_the_model(saved: str) -> None:
+    for limit in ("1.0", "100.0"):
+        live = specaudit("check", MLP, "--max-norm", limit)
+        assert specaudit("check", saved, "--max-norm", limit).returncode == live.returncode
+
+
+def test_reports_are_written_and_never_over_a_model(tmp_path: Path) -> None:
+    model = tmp_path / "m.pt"
+    model.write_bytes(Path(MLP).read_bytes())
+    done = specaudit("inspect", str(model), "-r", f"json={model}")
+    assert done.returncode == 2
+    assert model.read_bytes() == Path(MLP).read_bytes()
+    done = specaudit("inspect", str(model), "-r", f"csv={tmp_path / 'a.csv'}")
+    assert done.returncode == 0
+    assert (tmp_path / "a.csv").read_text().count("\n") > 3
+    done = specaudit("inspect", str(model), "-r", f"csv={tmp_path / 'no' / 'a.csv'}")
+    assert done.returncode == 3
+
+
+def test_a_step_summary_is_appended_to(tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    for _ in range(2):
+        specaudit("inspect", MLP, "-r", f"md={summary}", GITHUB_STEP_SUMMARY=str(summary))
+    text = summary.read_text()
+    assert text.startswith("before\n")
+    assert text.count("mlp.pt") >= 2
+
+
+def test_a_full_device_is_one_line_and_no_traceback() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "specaudit", "inspect", MLP],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_a_reader_that_leaves_is_exit_code_141() -> None:
+    command = f"{sys.executable} -m specaudit inspect {MLP}; echo $? >&2"
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"], cwd=ROOT, capture_output=True, text=True
+    )
+    # `true` may leave before or after the text is written into the pipe's buffer.
+    assert done.stderr.strip() in ("141", "0")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "specaudit", "inspect", MLP],
+        cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_interrupt_is_exit_code_130() -> None:
+    probe = (
+        "import os, signal\nfrom specaudit import cli\n"
+        "cli.run = lambda arguments: os.kill(os.getpid(), signal.SIGINT)\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert signal.SIGINT == 2
+
+
+def test_a_bug_is_exit_code_4_in_one_line_and_a_traceback_with_debug() -> None:
+    probe = (
+        "import sys\nfrom specaudit import cli, pipeline\n"
+        "def prepare(*a, **k): raise ZeroDivisionError('us')\n"
+        "pipeline.prepare = prepare\nsys.argv[1:] = {}\ncli.main()"
+    )
+    for extra, traceback in ((["inspect", MLP], False), (["inspect", MLP, "--debug"], True)):
+        code = probe.format(extra)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == (1 if traceback else 4)
+        assert ("Traceback" in done.stderr) == traceback
+        assert traceback or len(done.stderr.splitlines()) == 1
+
+
+def test_the_policy_is_found_upwards_and_flags_win(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (tmp_path / "specaudit.toml").write_text("[[layers]]\nmatch = '**'\nmax-norm = 0.5\n")
+    assert specaudit("check", MLP, cwd=inner).returncode == 1
+    assert specaudit("check", MLP, "--max-norm", "100", cwd=inner).returncode == 0
+    (tmp_path / "specaudit.toml").write_text("max-nrm = 1\nunprovn = 'fail'\n")
+    done = specaudit("check", MLP, cwd=inner)
+    assert done.returncode == 2
+    assert done.stderr.count("error: ") == 2
+    assert "unproven" in done.stderr
+
+
+def test_a_baseline_accepts_what_is_known_and_nothing_else(tmp_path: Path) -> None:
+    baseline = str(tmp_path / "base.json")
+    flags = ("check", MLP, "--baseline", baseline)
+    assert specaudit(*flags, "--max-norm", "3", "--write-baseline").returncode == 1
+    assert specaudit(*flags, "--max-norm", "3").returncode == 0
+    assert specaudit(*flags, "--max-norm", "0.5").returncode == 1
