@@ -1,7 +1,9 @@
 """A Graph made ready: functions inlined, constants folded, shapes inferred."""
 
 from specaudit.graphs import (  # noqa: F401  each enters its rules into the tables
+    fold_arithmetic,
     fold_layout,
+    fold_made,
     shape_rules_control,
     shape_rules_elementwise,
     shape_rules_layout,

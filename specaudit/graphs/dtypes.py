@@ -46,3 +46,22 @@ def numpy_dtype(name: str | None) -> "np.dtype[np.generic] | None":
         return np.dtype(getattr(ml_dtypes, name, name))
     except TypeError:
         return None
+
+
+def is_float(dtype: "np.dtype[np.generic]") -> bool:
+    """Whether numbers of the dtype have a fraction (ml_dtypes' kinds are "V" or "f")."""
+    return dtype.kind == "f" or "float" in dtype.name
+
+
+def is_integer(dtype: "np.dtype[np.generic]") -> bool:
+    """Whether numbers of the dtype are whole; bool is none."""
+    return dtype.kind in "iu" or dtype.name in INTEGERS
+
+
+def limits(dtype: "np.dtype[np.generic]") -> tuple[float, float]:
+    """Smallest and largest finite number of a dtype."""
+    import ml_dtypes
+
+    whole = is_integer(dtype)
+    found = ml_dtypes.iinfo(dtype) if whole else ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    return (int(found.min), int(found.max)) if whole else (float(found.min), float(found.max))

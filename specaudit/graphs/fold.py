@@ -8,13 +8,14 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from specaudit.graphs.dtypes import numpy_dtype
 from specaudit.graphs.site import Array, Scope, Site, size
 from specaudit.model import Node, Weight
 
 Inputs: TypeAlias = Sequence[Array | None]
 Function: TypeAlias = Callable[[Site, Inputs], Sequence[Array] | None]
 
-FREE_ELEMENTS = 1 << 23  # 64 MB of float64; beyond it a result may be 4 times its largest weight
+FREE_BYTES = 1 << 26  # beyond it a result may have 4 times the elements of its largest weight
 LIVE_RESULTS = 4  # results of that size that may be held at once
 WORK = 1 << 31  # elements that one graph may have folded, beside 64 per element of its weights
 NODE_WORK = 1000
@@ -171,7 +172,7 @@ class Folder:
 
     def _affordable(self, plan: "_Plan") -> bool:
         largest = max((leaf.size for leaf in plan.leaves.values()), default=0)
-        plan.limit = max(FREE_ELEMENTS, 4 * largest)
+        plan.limit = 4 * largest
         work = NODE_WORK * len(plan.nodes)
         for node in plan.nodes:
             shrinks = FOLDS[node.domain, node.op].shrinks
@@ -179,10 +180,21 @@ class Folder:
                 count = size(self.scope.type_of(output).shape) if output else 0
                 if count is None and not shrinks:
                     return False
-                if count is not None and count > plan.limit:
+                if count is not None and count > max(plan.limit, self._free(output)):
                     return False
-                work += count or 0
+                work += (count or 0) * self._terms(node)
         return self.budget.spend(work)
+
+    def _free(self, name: str) -> int:
+        dtype = numpy_dtype(self.scope.type_of(name).dtype)
+        return FREE_BYTES // (dtype.itemsize if dtype is not None else 8)
+
+    def _terms(self, node: Node) -> int:
+        """Work for one element of the result, in elements copied."""
+        if node.op not in {"MatMul", "Gemm"}:
+            return 1
+        inner = (self.scope.type_of(node.inputs[0]).shape or (None,))[-1]
+        return 1 + inner // 8 if isinstance(inner, int) else WORK
 
     def _run(self, plan: "_Plan", name: str) -> Array | None:
         values: dict[str, Array] = {}
@@ -206,7 +218,7 @@ class Folder:
                 readers[operand] -= 1
                 if not readers[operand]:
                     live -= values.pop(operand).size
-            if live > LIVE_RESULTS * plan.limit:
+            if live > LIVE_RESULTS * max(plan.limit, FREE_BYTES // 4):
                 return None
         return values.get(name)
 
@@ -244,7 +256,7 @@ class _Plan:
         self.nodes: list[Node] = []
         self.given: set[str] = set()
         self.leaves: dict[str, Weight | Array] = {}
-        self.limit = FREE_ELEMENTS
+        self.limit = 0
 
     def add(self, node: Node) -> None:
         """Append a node, whose operands are there already."""

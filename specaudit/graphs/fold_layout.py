@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from specaudit.graphs.fold import Inputs, folds
+from specaudit.graphs.shapes import is_deterministic
 from specaudit.graphs.site import Array, Site, size
 from specaudit.model import Weight
 
@@ -29,8 +30,8 @@ def constant(site: Site, inputs: Inputs) -> Sequence[Array] | None:
 
 @folds("Identity", "Dropout", data=(0,), moves=True)
 def identity(site: Site, inputs: Inputs) -> Sequence[Array] | None:
-    """The value itself; of Dropout only where its mask is not asked for."""
-    return None if inputs[0] is None or len(site.node.outputs) > 1 else [inputs[0]]
+    """The value itself; of Dropout only outside of training."""
+    return None if inputs[0] is None or not is_deterministic(site) else [inputs[0]]
 
 
 @folds("Shape", data=())
@@ -55,7 +56,7 @@ def count(site: Site, inputs: Inputs) -> Sequence[Array] | None:
 def reshape(site: Site, inputs: Inputs) -> Sequence[Array] | None:
     """A 0 keeps the dimension (unless allowzero), a -1 takes what is left."""
     value = inputs[0]
-    target = site.integers("shape") if site.opset < 5 else _listed(inputs[1])
+    target = site.integers("shape") if site.opset < 5 else listed(inputs[1])
     if value is None or target is None:
         return None
     keep = not site.integer("allowzero", 0)
@@ -113,7 +114,7 @@ def split(site: Site, inputs: Inputs) -> Sequence[Array] | None:
     sizes = (
         site.integers("split")
         if site.opset < 13
-        else _listed(inputs[1])
+        else listed(inputs[1])
         if len(inputs) > 1
         else None
     )
@@ -142,9 +143,9 @@ def _slices(site: Site, inputs: Inputs, rank: int) -> tuple[Sequence[int], ...]:
         starts, ends = site.integers("starts") or (), site.integers("ends") or ()
         axes, steps = site.integers("axes"), None
     else:
-        starts, ends = _listed(inputs[1]) or (), _listed(inputs[2]) or ()
-        axes = _listed(inputs[3]) if len(inputs) > 3 else None
-        steps = _listed(inputs[4]) if len(inputs) > 4 else None
+        starts, ends = listed(inputs[1]) or (), listed(inputs[2]) or ()
+        axes = listed(inputs[3]) if len(inputs) > 3 else None
+        steps = listed(inputs[4]) if len(inputs) > 4 else None
     return axes or range(len(starts)), starts, ends, steps or (1,) * len(starts)
 
 
@@ -185,7 +186,7 @@ def gather_nd(site: Site, inputs: Inputs) -> Sequence[Array] | None:
 @folds("Expand", data=(0,), moves=True)
 def expand(site: Site, inputs: Inputs) -> Sequence[Array] | None:
     """Broadcast both ways with a shape."""
-    target = _listed(inputs[1])
+    target = listed(inputs[1])
     if inputs[0] is None or target is None:
         return None
     wanted = np.broadcast_shapes(inputs[0].shape, target)
@@ -195,7 +196,7 @@ def expand(site: Site, inputs: Inputs) -> Sequence[Array] | None:
 @folds("Tile", data=(0,), moves=True)
 def tile(site: Site, inputs: Inputs) -> Sequence[Array] | None:
     """Repeated along each axis."""
-    repeats = _listed(inputs[1])
+    repeats = listed(inputs[1])
     if inputs[0] is None or repeats is None or len(repeats) != inputs[0].ndim:
         return None
     return [np.tile(inputs[0], repeats)]
@@ -250,7 +251,8 @@ def space_to_depth(site: Site, inputs: Inputs) -> Sequence[Array] | None:
         return None
     n, c, h, w = inputs[0].shape
     b = site.integer("blocksize", 1)
-    blocks = inputs[0].reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
+    order = (0, 3, 5, 1, 2, 4) if site.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    blocks = inputs[0].reshape(n, c, h // b, b, w // b, b).transpose(order)
     return [blocks.reshape(n, c * b**2, h // b, w // b)]
 
 
@@ -258,8 +260,9 @@ def axes_given(site: Site, inputs: Inputs, from_opset: int) -> tuple[int, ...] |
     """Axes, an attribute before `from_opset` and the second input since."""
     if site.opset < from_opset:
         return site.integers("axes")
-    return _listed(inputs[1]) if len(inputs) > 1 else None
+    return listed(inputs[1]) if len(inputs) > 1 else None
 
 
-def _listed(value: Array | None) -> tuple[int, ...] | None:
+def listed(value: Array | None) -> tuple[int, ...] | None:
+    """Whole numbers of a vector."""
     return None if value is None else tuple(int(item) for item in value.ravel())

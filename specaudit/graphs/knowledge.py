@@ -175,7 +175,7 @@ class Knowledge:
         for name, type_ in zip(node.outputs, types, strict=True):
             if name:
                 self._settle(name, type_)
-        if self._is_constant_node(node):
+        if self._is_constant_node(site):
             self.constants.update(name for name in node.outputs if name)
         for name, value in small_outputs(site, self).items():
             self.small[name] = value
@@ -189,13 +189,14 @@ class Knowledge:
         if assumed:
             self.assumed.append(name)
 
-    def _is_constant_node(self, node: Node) -> bool:
+    def _is_constant_node(self, site: Site) -> bool:
+        node = site.node
         branch = self.taken(node)
         if branch is not None and (node.name, branch) in self.inner:
             inner = self.inner[node.name, branch]
             return all(inner.is_constant(info.name) for info in inner.graph.outputs)
         read = [*node.inputs, *captured(node, self.shared.captures)]
-        return is_deterministic(node) and all(not name or self.is_constant(name) for name in read)
+        return is_deterministic(site) and all(not name or self.is_constant(name) for name in read)
 
 
 def _constant_nodes(nodes: tuple[Node, ...]) -> Iterator[tuple[str, Weight]]:

@@ -94,7 +94,7 @@ def _tidy(value: Array, dtype: str | None) -> Array:
     if value.dtype != object:
         return value
     items = value.ravel().tolist()
-    if all(isinstance(item, bool) for item in items):
+    if items and all(isinstance(item, bool) for item in items):
         return value.astype(np.bool_)
     if all(isinstance(item, int) for item in items):
         return value.astype(dtype if dtype in {"int32", "float32", "float64"} else np.int64)

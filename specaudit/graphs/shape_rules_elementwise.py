@@ -39,6 +39,12 @@ def comparison(site: Site) -> Sequence[Type]:
     return [Type("bool", broadcast_inputs(site))]
 
 
+@shape_rule("StringConcat")
+def text(site: Site) -> Sequence[Type]:
+    """The inputs broadcast together, as text."""
+    return [Type("string", broadcast_inputs(site))]
+
+
 @shape_rule("IsNaN", "IsInf")
 def question(site: Site) -> Sequence[Type]:
     """The input's shape, as bool."""

@@ -257,7 +257,10 @@ def gather_nd(site: Site) -> Sequence[Type]:
 @shape_rule("Expand")
 def expand(site: Site) -> Sequence[Type]:
     """Broadcast with the shape given."""
-    target = site.ints(1)
+    target: Shape = site.ints(1)
+    length = site.shape(1)
+    if target is None and length and isinstance(length[0], int) and length[0] <= 64:
+        target = unknown(length[0])
     return [Type(site.dtype(0), broadcast(site.shape(0), target, site))]
 
 

@@ -211,7 +211,7 @@ def dft(site: Site) -> Sequence[Type]:
         given = site.whole(2)
         axis = given[0] if given else None if site.has(2) else -2
     if not isinstance(axis, int):
-        return [Type(site.dtype(0), unknown(len(shape)))]
+        return [Type(site.dtype(0), (shape[0], *unknown(len(shape) - 2), None))]
     axis = axis_of(axis, len(shape), site)
     length = site.ints(1)
     points = length[0] if length else None if site.has(1) else shape[axis]
@@ -220,7 +220,7 @@ def dft(site: Site) -> Sequence[Type]:
         points = points // 2 + 1 if isinstance(points, int) else None
     elif one and inverse and not site.has(1):
         points = 2 * (points - 1) if isinstance(points, int) else None
-    last: Dimension = 1 if one and inverse and site.opset >= 20 else 2
+    last: Dimension = 1 if one and inverse else 2
     return [Type(site.dtype(0), (*shape[:axis], points, *shape[axis + 1 : -1], last))]
 
 
@@ -245,7 +245,9 @@ def affine_grid(site: Site) -> Sequence[Type]:
     """A point for each pixel of the size given."""
     wanted = site.ints(1)
     if wanted is None:
-        return [Type(site.dtype(0))]
+        length = site.shape(1)
+        axes = length[0] - 2 if length and isinstance(length[0], int) else None
+        return [Type(site.dtype(0), (*unknown(axes + 1), axes) if axes in {2, 3} else None)]
     return [Type(site.dtype(0), (wanted[0], *wanted[2:], len(wanted) - 2))]
 
 

@@ -1,7 +1,7 @@
 """Shapes of convolutions and pools: one window sliding over each spatial axis."""
 
 from collections.abc import Sequence
-from math import ceil
+from math import floor
 
 from specaudit.graphs.shapes import shape_rule
 from specaudit.graphs.site import Dimension, Shape, Site, Type, size, unknown
@@ -213,7 +213,9 @@ def resize(site: Site) -> Sequence[Type]:
     if factors is None and given is not None and given.size == len(axes):
         factors = [float(item) for item in given.ravel().tolist()]
     if factors is None or len(factors) != len(axes):
-        return [Type(site.dtype(0), unknown(len(shape)))]
+        open_axes = {axis % len(shape) for axis in axes}
+        kept = tuple(None if i in open_axes else item for i, item in enumerate(shape))
+        return [Type(site.dtype(0), kept)]
     out = list(shape)
     for axis, factor in zip(axes, factors, strict=True):
         whole = shape[axis]
@@ -241,7 +243,7 @@ def _fitted(
         return tuple(None if axis in axes else item for axis, item in enumerate(shape))
     ratio = min(ratios) if policy == "not_larger" else max(ratios)
     for axis, n, _ in pairs:
-        out[axis] = ceil(ratio * n - 0.5) if isinstance(n, int) else None
+        out[axis] = floor(ratio * n + 0.5) if isinstance(n, int) else None
     return tuple(out)
 
 
@@ -249,6 +251,10 @@ def _fitted(
 def col2im(site: Site) -> Sequence[Type]:
     """Channels divided by the block, and the image's size."""
     shape, image, block = site.shape(0), site.ints(1), site.ints(2)
+    if image is None:  # as many axes as the vector has elements
+        length = site.shape(1)
+        axes = length[0] if length and isinstance(length[0], int) and length[0] < 64 else None
+        image = None if axes is None else unknown(axes)
     if shape is None or image is None:
         return [Type(site.dtype(0))]
     area = size(block)

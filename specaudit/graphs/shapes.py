@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from specaudit.graphs.site import UNKNOWN, Site, Type
-from specaudit.model import Node
 
 Rule: TypeAlias = Callable[[Site], Sequence[Type]]
 
@@ -39,8 +38,10 @@ def output_types(site: Site) -> tuple[Type, ...]:
     return (types + (UNKNOWN,) * wanted)[:wanted]
 
 
-def is_deterministic(node: Node) -> bool:
+def is_deterministic(site: Site) -> bool:
     """Whether constants in make constants out; what no rule speaks of may be random."""
-    if node.op == "Dropout" and len(node.inputs) > 2:  # perhaps in training mode
-        return False
+    node = site.node
+    if node.op == "Dropout" and not node.domain:
+        training = site.known(2)
+        return not site.has(2) or (training is not None and not training.any())
     return (node.domain, node.op) in RULES and node.op not in RANDOM
