@@ -1,6 +1,6 @@
 """Weights as linear maps: the layer a tensor is, and the operator a norm algorithm sees."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -81,3 +81,123 @@ class Layer:
     tensors: "tuple[Weight, ...]" = ()
     write: "Callable[[NDArray[np.generic]], Mapping[str, NDArray[np.generic]]] | None" = None
     notes: tuple[str, ...] = ()
+
+
+def dense(matrix: Array) -> LinearOperator:
+    """Return the operator of a matrix that is in memory.
+
+    Parameters
+    ----------
+    matrix : ndarray or tensor, shape (m, n)
+        Of any type whose values binary64 holds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dense(np.array([[3, 0], [0, 4]], dtype=np.int8)).matvec(np.ones(2))
+    array([3., 4.])
+
+    Notes
+    -----
+    A product widens the matrix a block of rows at a time, so that a float32 matrix is
+    never held in float64 as a whole.
+    """
+    rows, columns = matrix.shape
+    step = max(1, _BLOCK_BYTES // (8 * max(columns, 1)))
+
+    def matvec(vector: Array) -> Array:
+        blocks = [widen(matrix[i : i + step]) @ vector for i in range(0, rows, step)]
+        return _stack(blocks, vector)
+
+    def rmatvec(vector: Array) -> Array:
+        total = 0.0
+        for i in range(0, rows, step):
+            total = total + widen(matrix[i : i + step]).T.conj() @ vector[i : i + step]
+        return total
+
+    return LinearOperator((rows, columns), _name(matrix), matvec, rmatvec, lambda: matrix)
+
+
+def flattened(kernel: Array, *, transposed: bool = False) -> LinearOperator:
+    """Return a convolution's kernel as a matrix: one row for every output channel.
+
+    Parameters
+    ----------
+    kernel : ndarray, shape (out, in/group, k…), or (in, out/group, k…) if `transposed`
+
+    Notes
+    -----
+    This is the matrix whose norm torch's ``spectral_norm`` takes: the kernel of a
+    transposed convolution is unfolded along its axis 1. It is not the operator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flattened(np.ones((4, 3, 5, 5))).shape
+    (4, 75)
+    >>> flattened(np.ones((4, 3, 5, 5)), transposed=True).shape
+    (3, 100)
+    """
+    if transposed:
+        kernel = kernel.swapaxes(0, 1)
+    columns = 1
+    for dimension in kernel.shape[1:]:
+        columns *= dimension
+    return dense(kernel.reshape(kernel.shape[0], columns))
+
+
+def grouped(parts: Sequence[LinearOperator]) -> LinearOperator:
+    """Return the block-diagonal operator; its norm is the largest of its parts' norms."""
+    rows = [part.shape[0] for part in parts]
+    columns = [part.shape[1] for part in parts]
+
+    def apply(vector: Array, sizes: list[int], adjoint: bool) -> Array:
+        results, start = [], 0
+        for part, size in zip(parts, sizes, strict=True):
+            product = part.rmatvec if adjoint else part.matvec
+            results.append(product(vector[start : start + size]))
+            start += size
+        return _stack(results, vector)
+
+    return LinearOperator(
+        (sum(rows), sum(columns)),
+        parts[0].dtype,
+        lambda vector: apply(vector, columns, adjoint=False),
+        lambda vector: apply(vector, rows, adjoint=True),
+    )
+
+
+def composed(outer: LinearOperator, inner: LinearOperator) -> LinearOperator:
+    """Return the operator which applies `inner`, then `outer`."""
+    return LinearOperator(
+        (outer.shape[0], inner.shape[1]),
+        outer.dtype,
+        lambda vector: outer.matvec(inner.matvec(vector)),
+        lambda vector: inner.rmatvec(outer.rmatvec(vector)),
+    )
+
+
+def widen(block: Array) -> Array:
+    """Return entries of any stored type as float64 or complex128, of the same library."""
+    import numpy as np  # not at the top: the command line's --help does not pay for it
+
+    if isinstance(block, np.ndarray):
+        return block.astype(np.complex128 if block.dtype.kind == "c" else np.float64, copy=False)
+    return block.cdouble() if block.is_complex() else block.double()
+
+
+_BLOCK_BYTES = 1 << 24
+
+
+def _name(matrix: Array) -> str:
+    return str(matrix.dtype).removeprefix("torch.")
+
+
+def _stack(blocks: list[Array], like: Array) -> Array:
+    import numpy as np
+
+    if isinstance(like, np.ndarray):
+        return np.concatenate(blocks)
+    from array_api_compat import array_namespace
+
+    return array_namespace(like).concat(blocks)

@@ -1,0 +1,310 @@
+"""The spectral norm of an operator: a method guesses, a quotient and a certificate prove."""
+
+import dataclasses
+import hashlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specaudit.bracket import Bracket, round_down, round_up
+from specaudit.norms import cholesky, envelopes, exact, lanczos, power
+from specaudit.norms.blocks import Tall, is_monomial, namespace, on_cpu, peak_and_defects
+from specaudit.norms.gram import Gram, U, gamma
+from specaudit.norms.lanczos import Ritz
+from specaudit.operators import Array, LinearOperator
+from specaudit.report import Norm, Settings, finite_or_none
+
+
+class Method(Protocol):
+    """Finds the largest singular value and a vector to it; proves nothing."""
+
+    def __call__(self, tall: Tall, start: Array, *, tolerance: float, steps: int = ...) -> Ritz:
+        """Return what was found from `start`."""
+
+
+def _golub_kahan(tall: Tall, start: Array, *, tolerance: float, steps: int = lanczos.STEPS) -> Ritz:
+    return lanczos.bidiagonalise(tall.operator(), start, tolerance=tolerance, steps=steps)
+
+
+def _power(tall: Tall, start: Array, *, tolerance: float, steps: int = power.STEPS) -> Ritz:
+    return power.iterate(tall.operator(), start, tolerance=tolerance, steps=steps)
+
+
+# `auto` runs Lanczos on the Gram matrix, which its certificate needs anyway; the row here is
+# what it does where nothing is certified.
+METHODS: Mapping[str, Method] = {
+    "auto": _golub_kahan,
+    "svd": exact.svd,
+    "lanczos": _golub_kahan,
+    "power": _power,
+}
+
+_KRYLOV = ("auto", "lanczos")
+
+FAILURE_PROBABILITY = 1e-10
+# Up to this order diagonalising the Gram matrix is faster than finding one vector of it.
+_SMALL = 96
+
+
+def spectral_norm(operator: LinearOperator, settings: Settings | None = None) -> Norm:
+    """Return the largest singular value of an operator, as a proved interval.
+
+    Parameters
+    ----------
+    operator : LinearOperator, shape (m, n)
+    settings : Settings, optional
+        `method`, `rtol`, `iterations`, `seed`, `certify`, `certify_limit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from specaudit.operators import dense
+    >>> norm = spectral_norm(dense(np.array([[1.0, 1.0], [0.0, 1.0]])))
+    >>> norm.status, round(norm.lower, 8), round(norm.upper, 8)
+    ('certified', 1.61803399, 1.61803399)
+
+    Notes
+    -----
+    The lower end is a Rayleigh quotient, the upper end one Cholesky factorisation: n**2 m
+    flops for the Gram matrix, n**3 / 3 for the factorisation, n the short side. Both take
+    every rounding into account (`Gram.lower_end`, `cholesky.upper_end`), whatever the method
+    that led to them. A method that missed the largest singular value is found out by the
+    factorisation breaking down; Lanczos from another start, then all eigenvalues of the
+    Gram matrix, take over.
+    """
+    norm, _ = measured(operator, settings or Settings())
+    return norm
+
+
+def measured(operator: LinearOperator, settings: Settings) -> tuple[Norm, int]:
+    """Return the norm and the number of products that it took."""
+    if 0 in operator.shape:
+        return Norm(0.0, 0.0, "certified", "exact", reason="the weight has no entries"), 0
+    if operator.dense is None:
+        return _matrix_free(operator, settings)
+    tall = Tall.of(operator.dense())
+    del operator  # the matrix is let go as soon as its Gram matrix stands
+    peak, nans, infinities = peak_and_defects(tall)
+    if nans or infinities:
+        reason = f"{nans} NaN and {infinities} infinite among {tall.rows * tall.columns} entries"
+        return Norm(None, None, "non_finite", settings.method, reason=reason), 0
+    if peak == 0.0 or is_monomial(tall):
+        return Norm.certified(Bracket.exactly(peak), "exact"), 0
+    tall = tall.scaled(peak)
+    if settings.certify and tall.columns <= settings.certify_limit:
+        return _certified(tall, settings)
+    return _estimated(tall, settings)
+
+
+def _certified(tall: Tall, settings: Settings) -> tuple[Norm, int]:
+    start = tall.like(_start(tall, settings.seed))
+    exponent, entry_error = tall.exponent, tall.entry_error
+    method: str = settings.method
+    ritz = None if method == "auto" else _run(tall, start, settings)
+    gram = Gram.of(tall)
+    del tall
+    if ritz is None:
+        method = "gram" if gram.size <= _SMALL else "lanczos"
+        steps = settings.iterations or lanczos.STEPS
+        small = gram.size <= _SMALL
+        ritz = exact.eigenpair(gram) if small else _krylov(gram, start, settings.rtol, steps)
+    squared, matvecs = _squeeze(gram, ritz, settings)
+    loss = round_up(entry_error * round_up(math.sqrt(gram.square))) if entry_error else 0.0
+    ends = Bracket(
+        round_down(round_down(math.sqrt(squared.lower)) - loss),
+        round_up(round_up(math.sqrt(squared.upper)) + loss),
+    )
+    return _scaled_back(ends, exponent, method, settings.rtol), matvecs
+
+
+def _squeeze(gram: Gram, first: Ritz, settings: Settings) -> tuple[Bracket, int]:
+    """Bracket ``||A|| ** 2`` from a guess; from better ones, should it not be tight."""
+    lower, upper, matvecs = 0.0, math.inf, 0
+    for guess in _guesses(gram, first, settings):
+        matvecs += guess.matvecs
+        lower = max(lower, gram.lower_end(_like(guess.vector, gram)))
+        shift = max(guess.value, lower) * (1.0 + _HEADROOM * guess.accuracy)
+        found = cholesky.upper_end(gram, shift)
+        if found is None:
+            continue
+        upper = min(upper, found)
+        # What rounding alone costs is no reason for another attempt.
+        price = 4.0 * (found - shift) + 2.0 * gamma(2 * gram.size) * gram.square
+        if upper - lower <= 2.0 * settings.rtol * upper + price:
+            break
+    return Bracket(lower, max(lower, upper)), matvecs
+
+
+def _guesses(gram: Gram, first: Ritz, settings: Settings) -> Iterator[Ritz]:
+    yield first
+    another = _random(gram.size, [settings.seed, 1], is_complex=gram.is_complex)
+    yield _krylov(gram, _like(another, gram), settings.rtol, 2 * lanczos.STEPS)
+    exhaustive = exact.eigenpair(gram)
+    for doubling in range(_DOUBLINGS):
+        yield dataclasses.replace(exhaustive, accuracy=exhaustive.accuracy * 2.0**doubling)
+
+
+def _krylov(gram: Gram, start: Array, rtol: float, steps: int) -> Ritz:
+    return lanczos.tridiagonalise(gram.product, start, tolerance=_tolerance(rtol), steps=steps)
+
+
+def _run(tall: Tall, start: Array, settings: Settings) -> Ritz:
+    method, tolerance = METHODS[settings.method], _tolerance(settings.rtol)
+    if settings.iterations is None:
+        return method(tall, start, tolerance=tolerance)
+    return method(tall, start, tolerance=tolerance, steps=max(1, settings.iterations))
+
+
+def _tolerance(rtol: float) -> float:
+    # Of the squared norm, where rtol is worth twice as much: a tenth for the method, and
+    # _HEADROOM times that for the shift, leave a third in hand.
+    return max(rtol / 5.0, 8.0 * U)
+
+
+def _estimated(tall: Tall, settings: Settings) -> tuple[Norm, int]:
+    """Return the proved lower end, and an estimate in place of an upper one.
+
+    Notes
+    -----
+    The start depends on the entries by way of their SHA-256, so that no weight can be made
+    to hide from it but by trying out weights; and it is the same from run to run.
+    """
+    start = tall.like(_start(tall, settings.seed, mixed=True))
+    if settings.method in _KRYLOV:
+        ritz = _until_ruled_out(tall.operator(), start, settings)
+    else:
+        ritz = _run(tall, start, settings)
+    size = envelopes.frobenius(tall)
+    envelope = min(size.upper, envelopes.row_and_column_sums(tall))
+    lower = min(envelopes.quotient(tall, ritz.vector, size.upper), envelope)
+    reason = f"not certified; proved is only <= {_raised(envelope, tall.exponent):.6g}"
+    estimate, probability = math.sqrt(ritz.value), None
+    if len(ritz.values):
+        estimate = envelopes.probable(ritz, tall.columns, FAILURE_PROBABILITY)
+        probability = FAILURE_PROBABILITY
+        reason += "; the estimate holds with its probability over starts drawn from the seed"
+        reason += " and the entries, rounding not counted"
+    norm = Norm(
+        _lowered(lower, tall.exponent),
+        None,
+        "estimate",
+        settings.method,
+        estimate=finite_or_none(_raised(min(estimate, envelope), tall.exponent)),
+        failure_probability=probability,
+        reason=reason,
+    )
+    return norm, ritz.matvecs
+
+
+def _matrix_free(operator: LinearOperator, settings: Settings) -> tuple[Norm, int]:
+    """Estimate the norm of an operator whose entries, and rounding, are not to be had."""
+    rows, columns = operator.shape
+    if rows < columns:
+        operator = dataclasses.replace(
+            operator, shape=(columns, rows), matvec=operator.rmatvec, rmatvec=operator.matvec
+        )
+    start = _random(min(rows, columns), [settings.seed], is_complex="complex" in operator.dtype)
+    if settings.method == "power":
+        steps = settings.iterations or power.STEPS
+        ritz = power.iterate(operator, start, tolerance=_tolerance(settings.rtol), steps=steps)
+    else:
+        ritz = _until_ruled_out(operator, start, settings)
+    estimate, probability = math.sqrt(ritz.value), None
+    if len(ritz.values):
+        estimate = envelopes.probable(ritz, min(rows, columns), FAILURE_PROBABILITY)
+        probability = FAILURE_PROBABILITY
+    norm = Norm(
+        0.0,
+        None,
+        "estimate",
+        settings.method,
+        estimate=finite_or_none(estimate),
+        failure_probability=probability,
+        reason="nothing bounds the rounding of an operator that is not given by its entries",
+    )
+    return norm, ritz.matvecs
+
+
+def _until_ruled_out(operator: LinearOperator, start: Array, settings: Settings) -> Ritz:
+    """Run Golub and Kahan until the probable bound is as tight as the tolerance."""
+    n = operator.shape[1]
+    return lanczos.bidiagonalise(
+        operator,
+        start,
+        tolerance=_tolerance(settings.rtol),
+        steps=settings.iterations or lanczos.STEPS,
+        delta=math.exp(envelopes.log_delta(n, FAILURE_PROBABILITY)) if n >= 3 else None,
+    )
+
+
+def _start(tall: Tall, seed: int, *, mixed: bool = False) -> NDArray[np.generic]:
+    words = [seed]
+    if mixed:
+        digest = hashlib.sha256()
+        for _, block in tall.blocks():
+            digest.update(np.ascontiguousarray(on_cpu(block)).tobytes())
+        words += np.frombuffer(digest.digest(), dtype="<u4").tolist()
+    return _random(tall.columns, words, is_complex=tall.is_complex)
+
+
+def _random(size: int, words: list[int], *, is_complex: bool) -> NDArray[np.generic]:
+    """Return Gaussian numbers: uniform on the sphere, once they are normalised."""
+    generator = np.random.default_rng([abs(word) for word in words])
+    real = generator.standard_normal(size)
+    return real + 1j * generator.standard_normal(size) if is_complex else real
+
+
+def _like(vector: Array, gram: Gram) -> Array:
+    if type(vector) is type(gram.matrix):
+        return vector
+    return namespace(gram.matrix).asarray(vector, device=gram.matrix.device)
+
+
+def _scaled_back(ends: Bracket, exponent: int, method: str, rtol: float) -> Norm:
+    """Round the ends outwards to fewer digits, and undo the scaling.
+
+    The last digits depend on how many threads BLAS ran with. On a grid of 2**-14 of the
+    tolerance they mostly do not, and the same input gives the same document.
+    """
+    bits = min(52, 14 - math.floor(math.log2(max(rtol, U))))
+    lower = _lowered(_on_grid(ends.lower, bits, math.floor), exponent)
+    upper = _raised(_on_grid(ends.upper, bits, math.ceil), exponent)
+    if upper == math.inf:
+        reason = "the norm is past the largest binary64 number"
+        return Norm(lower, None, "unbounded", method, reason=reason)
+    return Norm.certified(Bracket(lower, upper), method)
+
+
+def _on_grid(value: float, bits: int, toward: Callable[[float], int]) -> float:
+    if not 0.0 < value < math.inf:
+        return value
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(toward(math.ldexp(mantissa, bits)), exponent - bits)
+
+
+def _lowered(value: float, exponent: int) -> float:
+    """Return at most ``value * 2**exponent``."""
+    try:
+        scaled = math.ldexp(value, exponent)
+    except OverflowError:
+        return sys.float_info.max
+    # Exact, unless the result is subnormal.
+    return scaled if scaled >= _NORMAL else round_down(scaled)
+
+
+def _raised(value: float, exponent: int) -> float:
+    """Return at least ``value * 2**exponent``."""
+    try:
+        scaled = math.ldexp(value, exponent)
+    except OverflowError:
+        return math.inf
+    return scaled if scaled >= _NORMAL or value == 0.0 else round_up(scaled)
+
+
+_HEADROOM = 7.0
+_DOUBLINGS = 16
+_NORMAL = 2.0**-1021
