@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from specaudit.outputs import csv, github, json, junit, markdown, sarif, terminal
+from specaudit.outputs import csv, github, html, json, junit, markdown, sarif, terminal
 from specaudit.policy import Verdict
 from specaudit.report import Report
 
@@ -11,6 +11,7 @@ RENDERERS: dict[str, Callable[[Sequence[tuple[Report, Verdict]]], str]] = {
     "json": json.render,
     "csv": csv.render,
     "md": markdown.render,
+    "html": html.render,
     "sarif": sarif.render,
     "junit": junit.render,
     "github": github.render,

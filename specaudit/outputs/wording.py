@@ -24,7 +24,7 @@ def model_line(report: Report) -> str:
     holes = sum(not skipped.covered for skipped in report.skipped)
     parts = [
         model.format + (f" opset {model.opset}" if model.opset is not None else ""),
-        f"{model.parameters:,} parameters",
+        counted(model.parameters, "parameter"),
         counted(len(report.layers), "layer") + " measured",
     ]
     if report.skipped:
@@ -72,24 +72,36 @@ def bound_text(upper: float | None, log10_upper: float | None) -> str:
 
 def product_text(product: Product) -> str:
     """Return the product of the layers and what it assumes."""
+    figure, terms = product_parts(product)
+    return f"{figure}{'; ' if terms else ''}{terms}"
+
+
+def product_parts(product: Product) -> tuple[str, str]:
+    """Return the figure, and what has to be said of it."""
     if product.upper is None and product.log10_upper is None:
-        return f"{product.status.replace('_', ' ')}: {visible(product.reason or 'no reason given')}"
-    bound = bound_text(product.upper, product.log10_upper)
+        return product.status.replace("_", " "), visible(product.reason or "no reason given")
     status = "" if product.status == "certified" else f", {product.status.replace('_', ' ')}"
-    assumes = f"; assumes that {product.assumes}" if product.assumes else ""
-    return f"≤ {bound} over {counted(product.layers, 'layer')}{status}{assumes}"
+    layers = f" over {counted(product.layers, 'layer')}{status}"
+    figure = f"≤ {bound_text(product.upper, product.log10_upper)}{layers}"
+    return figure, f"assumes that {visible(product.assumes)}" if product.assumes else ""
 
 
 def network_text(network: NetworkBound) -> str:
     """Return the network bound, or why there is none."""
-    lower = f"; ≥ {figures.floor(network.lower)} observed" if network.lower is not None else ""
+    figure, terms = network_parts(network)
+    return f"{figure}{', ' if terms else ''}{terms}"
+
+
+def network_parts(network: NetworkBound) -> tuple[str, str]:
+    """Return the figure, and what has to be said of it."""
+    lower = f"≥ {figures.floor(network.lower)} observed" if network.lower is not None else ""
+    status = network.status.replace("_", " ")
     if network.upper is None and network.log10_upper is None:
-        status = network.status.replace("_", " ")
-        reason = visible(network.reason) if network.reason else ""
-        return status + (f": {reason}" if reason else "") + lower
-    method = f" by {network.method}" if network.method else ""
-    bound = bound_text(network.upper, network.log10_upper)
-    return f"≤ {bound}, {network.status.replace('_', ' ')}{method}{lower}"
+        terms = [visible(network.reason) if network.reason else "", lower]
+        return status, "; ".join(filter(None, terms))
+    method = f" by {visible(network.method)}" if network.method else ""
+    figure = f"≤ {bound_text(network.upper, network.log10_upper)}"
+    return figure, "; ".join(filter(None, [status + method, lower]))
 
 
 def network_details(network: NetworkBound) -> Iterator[tuple[str, str]]:
