@@ -76,7 +76,7 @@ class ExternalData:
             if key.startswith("prepacked_"):  # onnxruntime's own, beside the data proper
                 self.notes.append("external data hold onnxruntime's prepacked copies, not read")
             else:
-                self.missing.append((where, f"external data key {shown(key)} is not known"))
+                self.missing.append(("external data", f"key {shown(key)} is not known"))
         return keys
 
     def _file(self, location: str, where: str) -> ModelFile:

@@ -96,7 +96,7 @@ class TypedTensor:
     encoding : str
         The field: ``float_data``, ``int32_data``, ``int64_data``, ``double_data`` or
         ``uint64_data``. Types under 32 bits are in ``int32_data`` by their bit patterns,
-        those under a byte packed first, a byte to a number; complex ones are pairs.
+        those of 2 and 4 bits packed first, a byte to a number; complex ones are pairs.
     where : str
     """
 
@@ -119,6 +119,8 @@ class TypedTensor:
             numbers = varints(block)
             patterns[done : done + len(numbers)] = numbers != 0 if self.dtype == "bool" else numbers
             done += len(numbers)
+        if BITS[self.dtype] == 6:
+            return (patterns & 0x3F).view(numpy_type(self.dtype)).reshape(self.shape)
         return decode(patterns.view(np.uint8), self.dtype, self.shape)
 
     def check(self) -> None:
@@ -137,7 +139,7 @@ class TypedTensor:
 
     def _expected(self) -> int:
         count = math.prod(self.shape)
-        if BITS[self.dtype] < 8:
+        if BITS[self.dtype] in (2, 4):
             return bytes_of(self.dtype, count)
         return 2 * count if self.dtype.startswith("complex") else count
 
