@@ -33,11 +33,11 @@ def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
         rows = list(_layer_rows(report, verdict))
         page.section(wording.counted(len(rows), "layer"), _LAYER_HEAD, rows, "layer")
         skips = [
-            f"- {_code(one.name)} {size(one.shape)}: {_prose(one.reason)}" for one in report.skipped
+            f"- {code(one.name)} {size(one.shape)}: {prose(one.reason)}" for one in report.skipped
         ]
         page.section(f"{len(skips)} skipped", [], skips, "skipped tensor")
         allowed = [
-            f"- {finding.rule} {_subject(finding)}: {_prose(wording.allowed_text(finding))}"
+            f"- {finding.rule} {_subject(finding)}: {prose(wording.allowed_text(finding))}"
             for finding in verdict.findings
             if finding.allowed is not None
         ]
@@ -48,7 +48,7 @@ def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
 def _headline(pair: tuple[Report, Verdict]) -> str:
     report, verdict = pair
     outcome = verdict.outcome
-    name = _code(report.model.path)
+    name = code(report.model.path)
     title = f"### {_SIGNS[outcome]} {wording.OUTCOMES[outcome]} {name}\n"
     return f"{title}\n{wording.tally(verdict)} · {wording.model_line(report)}\n"
 
@@ -62,9 +62,9 @@ def _worst(report: Report, verdict: Verdict) -> list[str]:
     rows = ["\n| | rule | where | what |", "|---|---|---|---|"]
     for finding in standing[:WORST]:
         sign = _WORD_SIGNS[wording.label(finding)]
-        where = _subject(finding) or _code(report.model.path)
-        place = f" ({_code(wording.place_text(finding.place))})" if finding.place else ""
-        rows.append(f"| {sign} | {finding.rule} | {where} | {_prose(finding.message)}{place} |")
+        where = _subject(finding) or code(report.model.path)
+        place = f" ({code(wording.place_text(finding.place))})" if finding.place else ""
+        rows.append(f"| {sign} | {finding.rule} | {where} | {prose(finding.message)}{place} |")
     if len(standing) > WORST:
         more = wording.counted(len(standing) - WORST, "more finding")
         rows.append(f"| | | | … and {more} |")
@@ -79,13 +79,13 @@ def _excess(finding: Finding) -> float:
 
 
 def _bounds(report: Report) -> Iterator[str]:
-    yield f"product: {_prose(wording.product_text(report.product))}"
-    yield f"network: {_prose(wording.network_text(report.network))}"
+    yield f"product: {prose(wording.product_text(report.product))}"
+    yield f"network: {prose(wording.network_text(report.network))}"
     for what, text in wording.network_details(report.network):
-        yield f"{what}: {_prose(text)}"
+        yield f"{what}: {prose(text)}"
     steps = [wording.factor_text(factor) for factor in report.network.factors]
     for factor in steps or map(visible, report.network.path):
-        yield f"path: {_code(factor)}"
+        yield f"path: {code(factor)}"
 
 
 def _layer_rows(report: Report, verdict: Verdict) -> Iterator[str]:
@@ -97,22 +97,22 @@ def _layer_rows(report: Report, verdict: Verdict) -> Iterator[str]:
         other = wording.other_norm(layer)
         cells = (
             sign,
-            _code(layer.name),
+            code(layer.name),
             wording.KINDS[layer.kind],
             size(layer.shape),
-            _prose(wording.norm_text(layer.norm, limit)),
+            prose(wording.norm_text(layer.norm, limit)),
             "" if limit is None else figures.exact(limit),
-            _prose(wording.upper_text(other)) if other else "",
+            prose(wording.upper_text(other)) if other else "",
         )
         yield f"| {' | '.join(cells)} |"
 
 
 def _subject(finding: Finding) -> str:
     names = [name for name in (finding.layer, finding.node) if name]
-    return " ".join(map(_code, names))
+    return " ".join(map(code, names))
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Return a name as a code span, in which nothing is markup and nobody is mentioned."""
     shown = shortened(text, _NAME).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
@@ -120,7 +120,7 @@ def _code(text: str) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """Return a sentence, its markup, mentions and links made into text."""
     escaped = _SPECIAL.sub(r"\\\1", shortened(text, 4 * _NAME))
     # A comment ends a mention, an issue number's link or a URL before it begins.

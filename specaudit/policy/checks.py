@@ -144,12 +144,15 @@ def unbounded_op(report: Report, policy: Policy) -> Findings:
     """SA302: each operation without a finite constant, or a graph without a bound."""
     if policy.gates.unbounded_ops == "allow":
         return
-    forbidden = policy.gates.unbounded_ops == "forbid"
     place = policy.place("gates", "unbounded-ops")
     network = report.network
     for node in network.unbounded:
+        verdict: Verdicts = "fail"
         message = f"{node.op} has no finite constant: {node.reason}"
-        verdict: Verdicts = "fail" if forbidden else "warn"
+        if node.code is None:  # a size or a value is missing: it may yet have one
+            verdict, message = "unproven", f"{node.op} has no constant so far: {node.reason}"
+        if policy.gates.unbounded_ops == "warn":
+            verdict = "warn"
         yield Finding("SA302", verdict, message, node=node.node, place=place)
     bounded = network.upper is not None or network.log10_upper is not None
     explained = network.unbounded or network.unmodelled

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import msgspec
 from msgspec.structs import fields
@@ -15,7 +15,7 @@ from specaudit.errors import ConfigurationError
 from specaudit.policy.patterns import matcher
 from specaudit.policy.places import lines_of
 from specaudit.policy.rules import RULES
-from specaudit.policy.settings import Allowance, Gates, LayerLimit, Policy, listed
+from specaudit.policy.settings import Allowance, Gates, LayerLimit, Policy, choices, listed
 
 _NOT_IN_FILES = {"path", "lines", "flag", "flags"}
 _TABLES: dict[str, type[msgspec.Struct]] = {"gates": Gates}
@@ -137,9 +137,7 @@ class _Reader:
                 try:
                     values[known[key].name] = msgspec.convert(given, known[key].type)
                 except msgspec.ValidationError as error:
-                    self._mistake(
-                        at, f"`{_joined(at)}`: {_plain(error)}", _choices(known[key].type)
-                    )
+                    self._mistake(at, f"`{_joined(at)}`: {_plain(error)}", _one_of(known[key].type))
         return values
 
     def _mistake(self, where: Keys, message: str, hint: str) -> None:
@@ -198,11 +196,9 @@ def _joined(where: Keys) -> str:
     return text
 
 
-def _choices(kind: Any) -> str:
-    """Return the words that a key may hold, where they are few."""
-    parts = [kind, *get_args(kind)]
-    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
-    return f"one of {', '.join(words)}" if words else ""
+def _one_of(kind: Any) -> str:
+    words = ", ".join(choices(kind))
+    return f"one of {words}" if words else ""
 
 
 _WORDS = {
