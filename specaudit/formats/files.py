@@ -15,6 +15,9 @@ from specaudit.errors import UnreadableModel, UsageError
 
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 BLOCK = 1 << 20
+FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
+)
 KINDS = [
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -41,8 +44,7 @@ def open_regular(path: str) -> BufferedReader:
     """
     try:
         refuse_special(os.stat(path).st_mode, path)
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, FLAGS)
     except (OSError, ValueError) as error:
         refuse(error, path)
     file = os.fdopen(descriptor, "rb")
@@ -57,8 +59,12 @@ def open_regular(path: str) -> BufferedReader:
 def refuse_special(mode: int, path: str) -> None:
     """Raise unless `mode` is a regular file's."""
     if not stat.S_ISREG(mode):
-        kind = next((name for matches, name in KINDS if matches(mode)), "not a regular file")
-        raise UnreadableModel(f"{kind}, not a model file", where=path)
+        raise UnreadableModel(f"{kind_of(mode)}, not a model file", where=path)
+
+
+def kind_of(mode: int) -> str:
+    """What a file is that is not a regular one."""
+    return next((name for matches, name in KINDS if matches(mode)), "not a regular file")
 
 
 def refuse(error: OSError | ValueError, path: str) -> NoReturn:
@@ -233,21 +239,17 @@ def contained(model: str, location: str, *, where: str = "") -> str:
     folder = os.path.dirname(model) or "."
     try:
         target = os.path.realpath(os.path.join(folder, location), strict=True)
-        allowed = {os.path.realpath(folder), os.path.dirname(os.path.realpath(model))}
-        inside = any(os.path.commonpath([target, home]) == home for home in allowed)
-        if inside:
-            refuse_special(os.stat(target, follow_symlinks=False).st_mode, shown(location))
-    except UnreadableModel as error:
-        raise UnreadableModel(
-            f"data location {error.where} is {error.message}", where=where
-        ) from error
+        mode = os.stat(target, follow_symlinks=False).st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise UnreadableModel(f"data file {shown(location)}: {reason}", where=where) from error
-    if not inside:
-        raise UnreadableModel(
-            f"data location {shown(location)} leads out of the model's folder", where=where
-        )
+    homes = {os.path.realpath(folder), os.path.dirname(os.path.realpath(model))}
+    if not any(os.path.commonpath([target, home]) == home for home in homes):
+        reason = f"data location {shown(location)} leads out of the model's folder"
+        raise UnreadableModel(reason, where=where)
+    if not stat.S_ISREG(mode):
+        reason = f"data location {shown(location)} is {kind_of(mode)}"
+        raise UnreadableModel(reason, where=where)
     return target
 
 

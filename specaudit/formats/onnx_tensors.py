@@ -30,7 +30,9 @@ TYPES = {
     24: ("float8_e8m0fnu", "int32_data"), 25: ("uint2", "int32_data"), 26: ("int2", "int32_data"),
     27: ("float6_e2m3fn", "int32_data"), 28: ("float6_e3m2fn", "int32_data"),
 }  # fmt: skip
-FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+FIELDS = (
+    "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data",
+)  # fmt: skip
 WIDTHS = {"float_data": (FIXED32, 4), "double_data": (FIXED64, 8)}
 # A sparse tensor is small in the file and may be vast in memory: what 64 times its bytes
 # hold is a weight, what is beyond is an attack or no matter for a dense norm.
@@ -55,24 +57,14 @@ def locate(
         raise UnsupportedModel(f"tensor type {tensor.data_type} is not known", where=where)
     dtype, home = TYPES[tensor.data_type]
     shape = tuple(tensor.dims)
-    count = check_shape(shape, where)
-    fields = [name for name in FIELDS if getattr(tensor, name)]
-    if tensor.string_data:
-        fields.append("string_data")
-    outside = tensor.data_location == 1
-    if tensor.data_location not in (None, 0, 1):
-        _refuse(f"data location {tensor.data_location} is not known", where)
-    if len(fields) + outside + (tensor.raw_data is not None) > 1:
-        _refuse("its numbers are in two places", where)
-    if not outside and tensor.external_data:
-        _refuse("it names external data and says that it has none", where)
-    if fields and fields != [home]:
-        _refuse(f"{dtype} numbers in {fields[0]}", where)
-    size = bytes_of(dtype, count)
-    if outside:
+    size = bytes_of(dtype, check_shape(shape, where))
+    place = place_of(tensor, where)
+    if place == "external":
         file, offset = external.find(tensor.external_data, size, where)
         return StoredTensor(file, offset, size, dtype, shape, "external", where)
-    if fields:
+    if place != "raw":
+        if place != home:
+            _refuse(f"{dtype} numbers in {place}", where)
         typed = TypedTensor(model, tuple(getattr(tensor, home)), dtype, shape, home, where)
         typed.check()
         return typed
@@ -80,6 +72,20 @@ def locate(
     if span.length != size:
         _refuse(f"{span.length} bytes of data where its shape takes {size}", where)
     return StoredTensor(model, span.offset, size, dtype, shape, "raw", where)
+
+
+def place_of(tensor: TensorProto, where: str) -> str:
+    """The one place that holds a tensor's numbers: ``raw``, ``external``, or a typed field."""
+    places = [name for name in FIELDS if getattr(tensor, name)]
+    if tensor.raw_data is not None:
+        places.append("raw")
+    if tensor.data_location == 1:
+        places.append("external")
+    elif tensor.data_location or tensor.external_data:
+        _refuse("it names external data and does not say that it has any", where)
+    if len(places) > 1:
+        _refuse(f"its numbers are in two places: {places[0]} and {places[1]}", where)
+    return places[0] if places else "raw"
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def check_coverage(tensors: Iterable[StoredTensor], file: ModelFile, start: int)
 
 def weight(name: str, tensor: StoredTensor) -> Weight:
     """The weight of a stored tensor."""
-    return Weight(name, tensor.shape, tensor.dtype, tensor.read, source=tensor)
+    return Weight(printable(name), tensor.shape, tensor.dtype, tensor.read, source=tensor)
 
 
 def printable(name: str) -> str:

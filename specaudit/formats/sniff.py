@@ -10,7 +10,8 @@ from specaudit.formats.safetensors import HEADER_BYTES
 
 HEAD = 4096
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
+# Protocols 2 to 5; then how 0 and 1 spell the number that torch's old checkpoints begin with.
+PICKLES = (*(b"\x80" + bytes([n]) for n in range(2, 6)), b"L119547037146038801333356L\n")
 # Files of the export format, by the name of the member that makes them so (torch 2.1 on).
 PT2_MEMBERS = {"archive_format", "serialized_exported_program.json"}
 SAVED_AUDIT = re.compile(rb'\s*\[?\s*\{\s*"schema"\s*:\s*"specaudit\.audit"')

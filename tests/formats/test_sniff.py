@@ -1,11 +1,12 @@
 """A file's format is told from its content, and what is no model is named."""
 
+import pickle
 from pathlib import Path
 
 import pytest
 
 from specaudit.errors import ModelError, UnreadableModel
-from specaudit.formats import FORMATS, is_saved_audit, load, onnx
+from specaudit.formats import FORMATS, is_saved_audit, load, onnx, sniff
 from tests.formats.opening import expect
 from tests.hostile.cases import Case
 from tests.hostile.plain_files import CASES, CONTENTS
@@ -45,6 +46,13 @@ def test_a_safetensors_header_that_looks_like_a_pickle(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(len(header).to_bytes(8, "little") + header + GOOD[-64:])
     assert load(path).format == "safetensors"
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_pickles_of_every_protocol_go_to_the_pickle_reader(protocol: int, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, protocol))  # torch's magic number
+    assert sniff.is_pytorch(sniff.look(str(path)))
 
 
 def test_an_unforeseen_error_leaves_the_door_as_one_of_ours(
