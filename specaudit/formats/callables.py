@@ -30,7 +30,7 @@ PLAIN: Final = listed(
         "_codecs": "encode",
         "argparse": "Namespace",
         "builtins": "bool bytearray bytes complex dict float frozenset int list long object range "
-        "set slice str tuple unicode",
+        "set slice str tuple unicode xrange",
         "collections": "Counter OrderedDict defaultdict deque",
         "copyreg": "_reconstructor __newobj__",
         "datetime": "date datetime time timedelta timezone",

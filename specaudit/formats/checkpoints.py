@@ -1,5 +1,7 @@
 """A torch checkpoint, from its container to named weights; `pytorch` and `exported` share it."""
 
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -40,6 +42,8 @@ FAULTS: Final = (
     RecursionError,
     TypeError,
     ValueError,
+    struct.error,
+    zlib.error,
 )
 
 

@@ -12,7 +12,7 @@ from specaudit.formats.records import Call, Pairs, Storage, pairs_of, state_of
 Role: TypeAlias = Literal["parameter", "buffer", "optimizer", "unknown"]
 
 DEEPEST: Final = 400
-MOST_VISITS: Final = 1_000_000
+MOST_VISITS: Final = 500_000
 OPTIMIZER_KEYS: Final = frozenset(["optim", "optims", "optim_state", "optim_state_dict"])
 BOOKKEEPING: Final = frozenset(["_parameters", "_buffers", "_modules"])
 SCALARS: Final = (bool, int, float, str)
@@ -120,17 +120,18 @@ def is_tensor(record: object) -> bool:
     """Whether a record stands for a tensor, not for something that may hold some."""
     if type(record) is Call:
         full = str(record.callee)
-        return full in REBUILDERS or (full == ARRAY and not holds_objects(record))
+        return full in REBUILDERS or (full == ARRAY and not objects_of(record))
     return type(record) is Storage
 
 
 ARRAY: Final = "numpy.core.multiarray._reconstruct"
 
 
-def holds_objects(array: Call) -> bool:
-    """Whether a NumPy array's state is a list of objects rather than bytes."""
+def objects_of(array: Call) -> list[object]:
+    """The elements of a NumPy array that was pickled as a list of objects, not as bytes."""
     state = array.states[-1] if array.states else None
-    return not (isinstance(state, tuple) and state and isinstance(state[-1], bytes | str))
+    last = state[-1] if isinstance(state, tuple) and state else None
+    return last if isinstance(last, list) else []
 
 
 def may_hold(record: object) -> bool:
@@ -152,6 +153,9 @@ def children(inventory: Inventory, path: Path, record: object, role: Role) -> It
     if pairs is not None:
         yield from dict_children(inventory, path, pairs, role)
     if type(record) is not Call:
+        return
+    if str(record.callee) == ARRAY:
+        yield from ((path / str(i), item, role) for i, item in enumerate(objects_of(record)))
         return
     state = state_of(record)
     if state.keys() >= BOOKKEEPING:
@@ -197,12 +201,15 @@ def module_children(
     """A module's tensors and submodules under the names ``state_dict()`` gives, then the rest."""
     inventory.attributes[str(path)] = {"class": str(module.callee), **scalars(state)}
     roles: dict[str, Role] = {"_parameters": "parameter", "_buffers": "buffer", "_modules": role}
+    own: set[int] = set()
     for table, inner in roles.items():
-        for key, value in pairs_of(state[table]) or ():
-            found = "optimizer" if role == "optimizer" else inner
-            yield path / label(key, 0), value, found
+        for i, (key, value) in enumerate(pairs_of(state[table]) or ()):
+            own.add(id(value))
+            yield path / label(key, i), value, "optimizer" if role == "optimizer" else inner
     for name, value in state.items():
-        if name not in BOOKKEEPING:
+        items = value if isinstance(value, list | tuple) else [value]
+        # a recurrent layer keeps its parameters a second time, as _flat_weights
+        if name not in BOOKKEEPING and not all(id(item) in own for item in items):
             yield path / name, value, role
 
 

@@ -12,10 +12,12 @@ from typing import TypeVar
 from specaudit.errors import UnreadableModel, UnsupportedModel
 from specaudit.formats.checkpoints import Contents, door, read_old, read_zip
 from specaudit.formats.files import ModelFile
+from specaudit.formats.legacy import MAGIC_NUMBER
 from specaudit.formats.zips import MAGICS, Archive, read_archive
 from specaudit.model import Format, Model
 
 T = TypeVar("T")
+OLDEST = b"L%dL\n" % MAGIC_NUMBER  # how pickle protocols 0 and 1 spell the first object
 
 
 def load(path: str) -> Model:
@@ -60,8 +62,8 @@ def is_archive(head: bytes) -> bool:
 
 
 def is_pickle(head: bytes) -> bool:
-    """Whether a file that begins so is a binary pickle, as legacy checkpoints are."""
-    return len(head) > 2 and head[0] == 0x80 and head[1] <= 5
+    """Whether a file that begins so is a pickle as legacy checkpoints are."""
+    return (head[:1] == b"\x80" and head[1:2] <= b"\x05") or head.startswith(OLDEST)
 
 
 def read(path: str, *, digest: bool) -> Model:
@@ -85,8 +87,10 @@ def read(path: str, *, digest: bool) -> Model:
         verified = in_background(source.verify)
         kind = "torchscript" if read_zip(source, contents) else "pytorch"
         verified()
-    else:
+    elif is_pickle(head):
         read_old(file, contents)
+    else:
+        raise UnsupportedModel("neither a zip archive nor a pickle, as PyTorch files are")
     return contents.model(kind, hashed(), source)
 
 

@@ -65,13 +65,17 @@ class Region:
             return b"".join(bytes(block) for block in self.blocks(file))
 
     def blocks(self, file: BufferedReader) -> Iterator[bytes | memoryview]:
-        """Its bytes, a block at a time; a block is valid until the next is asked for.
-
-        Never yields more than `size` bytes, whatever the deflated stream says.
-        """
+        """Its bytes, a block at a time; a block is valid until the next is asked for."""
         if not self.deflated:
             yield from self.stored_blocks(file)
             return
+        try:
+            yield from self.inflated_blocks(file)
+        except zlib.error as error:
+            raise UnreadableModel(f"{self.label()} is damaged: it does not inflate") from error
+
+    def inflated_blocks(self, file: BufferedReader) -> Iterator[bytes]:
+        """The bytes, inflated; never asks zlib for more than is declared."""
         inflater = zlib.decompressobj(-15)
         left = self.size
         for stored in self.stored_blocks(file):
