@@ -22,7 +22,12 @@ class Known(msgspec.Struct, frozen=True):
     observed: Observed | None = None
 
 
-class Baseline(msgspec.Struct, frozen=True, tag_field="schema", tag="specaudit.baseline"):
+class _File(msgspec.Struct, tag_field="schema", tag="specaudit.baseline"):
+    schema_version: str
+    findings: tuple[Known, ...]
+
+
+class Baseline(msgspec.Struct, frozen=True):
     """Findings by fingerprint.
 
     Notes
@@ -32,7 +37,6 @@ class Baseline(msgspec.Struct, frozen=True, tag_field="schema", tag="specaudit.b
     """
 
     findings: tuple[Known, ...] = ()
-    schema_version: str = "1.0"
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[Report, Verdict]]) -> "Baseline":
@@ -55,17 +59,20 @@ class Baseline(msgspec.Struct, frozen=True, tag_field="schema", tag="specaudit.b
     def parse(cls, text: str | bytes, path: str = "") -> "Baseline":
         """Read a baseline; raises `ConfigurationError`."""
         try:
-            return msgspec.json.decode(text, type=cls)
+            file = msgspec.json.decode(text, type=_File)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ConfigurationError(
                 f"not a baseline: {error}",
                 where=path,
                 help="write it anew with --write-baseline",
             ) from None
+        if file.schema_version.split(".")[0] != "1":
+            raise ConfigurationError("the baseline is of a newer version", where=path)
+        return cls(file.findings)
 
     def render(self) -> str:
         """Return the file's text, one finding a few lines, so that its changes read well."""
-        encoded = msgspec.json.format(msgspec.json.encode(self), indent=2)
+        encoded = msgspec.json.format(msgspec.json.encode(_File("1.0", self.findings)), indent=2)
         return encoded.decode() + "\n"
 
     def applied(
@@ -103,7 +110,7 @@ class Baseline(msgspec.Struct, frozen=True, tag_field="schema", tag="specaudit.b
             elif entry.fingerprint in current:
                 now = current[entry.fingerprint]
                 kept.append(replace(entry, observed=_tighter(entry.observed, now.observed)))
-        return replace(self, findings=tuple(kept))
+        return Baseline(tuple(kept))
 
 
 def _belongs(finding: Finding) -> bool:

@@ -115,8 +115,10 @@ class _Reader:
             if one.required and isinstance(value, dict) and one.encode_name not in value:
                 self._mistake(where, f"`{_joined((*where, one.encode_name))}` is missing", "")
         checked = {LayerLimit: _in_layers, Allowance: _in_allow}.get(kind)
+        clean = len(self.causes) == before
         for keys, message, hint in checked(values) if checked else ():
-            self._mistake((*where, *keys), message, hint)
+            if keys or clean:  # what a table lacks as a whole may be what is wrong in it
+                self._mistake((*where, *keys), message, hint)
         return None if len(self.causes) > before else kind(**values)
 
     def _table(self, value: Any, kind: type[msgspec.Struct], where: Keys) -> dict[str, Any]:

@@ -89,14 +89,17 @@ class _Glob:
     def compiled(cls, pattern: str) -> "_Glob":
         tokens: list[_Token] = []
         skips: list[tuple[int, int]] = []
-        for word in re.findall(r"\*+|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL):
+        words = re.findall(r"\*+|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL)
+        for before, word, after in zip([".", *words], words, [*words[1:], ""], strict=False):
             at = len(tokens)
+            if word == "**" and before == "." and after == ".":
+                # `**.` may stand for no segment: past the star, unless it has begun to match.
+                tokens.append(_Token(_nothing))
+                skips += [(at, at + 1), (at, at + 3)]
+                at += 1
             if word[0] == "*":
                 tokens.append(_Token(_anything if len(word) > 1 else _within_segment, repeats=True))
                 skips.append((at, at + 1))
-            elif word == "." and _opens_segment(pattern, tokens):
-                skips.append((at - 1, at + 1))  # `**.` may stand for no segment at all
-                tokens.append(_Token(word.__eq__))
             elif word == "?":
                 tokens.append(_Token(_within_segment))
             else:
@@ -135,15 +138,12 @@ def _anything(character: str) -> bool:
     return True
 
 
+def _nothing(character: str) -> bool:
+    return False
+
+
 def _within_segment(character: str) -> bool:
     return character != "."
-
-
-def _opens_segment(pattern: str, tokens: list[_Token]) -> bool:
-    """Whether the dot that follows `tokens` ends a segment that is ``**`` alone."""
-    if not tokens or tokens[-1].accepts is not _anything:
-        return False
-    return len(tokens) == 1 or (tokens[-2].accepts(".") and not tokens[-2].repeats)
 
 
 def _one_of(word: str) -> Callable[[str], bool]:

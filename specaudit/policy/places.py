@@ -30,7 +30,7 @@ def lines_of(text: str) -> dict[str, int]:
     Examples
     --------
     >>> lines_of("a = 1\n[[b]]\nc.d = {e = 2}\n")
-    {'a': 1, 'b.0': 2, 'b': 2, 'b.0.c': 3, 'b.0.c.d': 3, 'b.0.c.d.e': 3}
+    {'a': 1, 'b': 2, 'b.0': 2, 'b.0.c': 3, 'b.0.c.d': 3, 'b.0.c.d.e': 3}
     """
     scanner = _Scanner(text.replace("\r\n", "\n"))
     scanner.document()
@@ -63,15 +63,14 @@ class _Scanner:
         path: Path = ()
         for index, key in enumerate(keys):
             path = (*path, key)
+            self.lines.setdefault(path, line)
             if index < len(keys) - 1 and path in self.tables:
                 path = (*path, self.tables[path] - 1)
         if double:
             count = self.tables.get(path, 0)
             self.tables[path] = count + 1
-            self.lines[(*path, count)] = line
-            self.lines.setdefault(path, line)
-            return (*path, count)
-        self.lines.setdefault(path, line)
+            path = (*path, count)
+            self.lines[path] = line
         return path
 
     def _pair(self, table: Path) -> None:

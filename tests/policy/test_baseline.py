@@ -1,0 +1,87 @@
+import pytest
+from msgspec.structs import replace
+
+from specaudit.errors import ConfigurationError
+from specaudit.policy import Baseline, LayerLimit, Policy, judge
+from tests.outputs.reports import clean, failing, layer
+
+POLICY = Policy(layers=(LayerLimit(max_norm=3.0),))
+
+
+def report(*layers):
+    return replace(clean(), layers=layers, skipped=())
+
+
+def judged(*layers, baseline=None):
+    found = report(*layers)
+    return found, judge(found, POLICY, baseline=baseline)
+
+
+def test_known_findings_pass_and_new_ones_fail():
+    baseline = Baseline.of([judged(layer("a", 4.0, 4.1))])
+    _, same = judged(layer("a", 4.0, 4.1), baseline=baseline)
+    assert same.exit_code == 0
+    assert same.summary.allowed == 1
+    _, more = judged(layer("a", 4.0, 4.1), layer("b", 4.0, 4.1), baseline=baseline)
+    assert more.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "worse"),
+    [(4.05, 4.2, False), (4.1, 4.2, False), (4.1000001, 4.2, True), (3.5, 3.6, False)],
+)
+def test_only_what_is_proved_to_be_worse_fails(lower, upper, worse):
+    baseline = Baseline.of([judged(layer("a", 4.0, 4.1))])
+    _, verdict = judged(layer("a", lower, upper), baseline=baseline)
+    assert verdict.exit_code == worse
+    assert ("SA401" in [finding.rule for finding in verdict.findings]) == worse
+
+
+def test_a_bound_that_is_lost_is_unproven():
+    baseline = Baseline.of([judged(layer("a", 4.0, 4.1))])
+    found = report(layer("a", 4.0, None, "unbounded"))
+    verdict = judge(found, replace(POLICY, ignore=("SA303",)), baseline=baseline)
+    (regression,) = (one for one in verdict.findings if one.rule == "SA401")
+    assert regression.verdict == "unproven"
+    assert verdict.exit_code == 1
+
+
+def test_without_the_rule_a_worse_finding_stands_by_itself():
+    baseline = Baseline.of([judged(layer("a", 4.0, 4.1))])
+    found = report(layer("a", 5.0, 5.1))
+    verdict = judge(found, replace(POLICY, ignore=("SA401",)), baseline=baseline)
+    assert [finding.rule for finding in verdict.findings if finding.counts] == ["SA201"]
+
+
+def test_it_shrinks_and_tightens_and_never_grows():
+    baseline = Baseline.of([judged(layer("a", 4.0, 4.1), layer("b", 5.0, 5.1))])
+    better = judged(layer("a", 3.5, 3.6), layer("b", 1.0, 1.0), baseline=baseline)
+    shrunk = baseline.shrunk([better])
+    assert [known.subject for known in shrunk.findings] == ["a"]
+    assert shrunk.findings[0].observed.upper == 3.6
+    worse = judged(layer("a", 9.0, 9.1), layer("c", 9.0, 9.1), baseline=shrunk)
+    assert shrunk.shrunk([worse]) == shrunk
+
+
+def test_entries_of_models_that_were_not_audited_are_kept():
+    other = failing(), judge(failing(), POLICY)
+    baseline = Baseline.of([judged(layer("a", 4.0, 4.1)), other])
+    shrunk = baseline.shrunk([judged(layer("a", 1.0, 1.0), baseline=baseline)])
+    assert {known.model for known in shrunk.findings} == {"backbone.onnx"}
+
+
+def test_it_survives_its_file_and_stands_by_itself():
+    found = judged(layer("a\udc80\n", 4.0, 4.1), layer("b", 4.0, None, "unbounded"))
+    baseline = Baseline.of([found])
+    again = Baseline.parse(baseline.render(), "baseline.json")
+    assert again == baseline
+    assert judge(found[0], POLICY, baseline=again).exit_code == 0
+    # Written from a run that a baseline already silenced, nothing is lost.
+    silenced = found[0], judge(found[0], POLICY, baseline=baseline)
+    assert Baseline.of([silenced]) == baseline
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": "specaudit.audit"}', "[" * 10_000])
+def test_what_is_no_baseline_is_refused(text):
+    with pytest.raises(ConfigurationError, match="not a baseline"):
+        Baseline.parse(text, "b.json")
