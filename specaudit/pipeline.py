@@ -12,7 +12,7 @@ import msgspec
 
 from specaudit import extract, formats, norms
 from specaudit.bracket import ONE, Magnitude
-from specaudit.errors import UsageError
+from specaudit.errors import UnreadableModel, UsageError
 from specaudit.model import Model
 from specaudit.operators import Layer
 from specaudit.policy.patterns import matcher
@@ -89,7 +89,7 @@ def audit(
     Raises
     ------
     ModelError
-        If the file cannot be audited.
+        If the file cannot be audited, or holds no weights.
     UsageError
         If a pattern matches no layer, or the path does not exist.
 
@@ -122,6 +122,8 @@ def prepare(
             from specaudit.formats import module  # imports torch
 
             model = module.load(model)
+    if not model.weights and not model.missing:
+        raise UnreadableModel("no weights in the file", where=model.path)
     extraction = extract.matrices(model, input_shapes=settings.input_shapes)
     chosen, deselected = select(extraction.layers, layers, exclude)
     return Prepared(model, extraction, chosen, deselected, settings, started)

@@ -115,3 +115,51 @@ def check(
         exit_zero=exit_zero,
     )
     return gate.check(models, shared, asked)
+
+
+@app.command()
+@with_shared
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="The model or audit before.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The model or audit after.")],
+    tolerance: Annotated[
+        float, typer.Option(metavar="F", help="Relative change that does not count.")
+    ] = 0.01,
+    fail_on_regression: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-regression",
+            help="Exit 1 if a norm or bound provably grew: lower(B) > upper(A)·(1+tolerance).",
+        ),
+    ] = False,
+    *,
+    shared: Shared,
+) -> int:
+    """Compare two models, or two saved audits, layer by layer."""
+    from specaudit.cli import difference
+
+    return difference.diff(before, after, shared, tolerance, fail_on_regression)
+
+
+@app.command()
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="A rule (SA201), an operation (Softmax), rules, ops, config, schema, exit-codes; "
+            "or, with MODEL, one of its layers.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="A model or a saved audit.", show_default=False),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Policy file.", show_default=False)
+    ] = None,
+) -> int:
+    """Explain offline what a rule, an operation, a setting or a layer of a model is about."""
+    from specaudit.cli import explaining
+
+    return explaining.explain(what, model, config)

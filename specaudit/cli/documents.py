@@ -34,7 +34,9 @@ class Target:
         return bool(summary) and self.path == summary
 
 
-def targets(shared: Shared, models: Sequence[str]) -> tuple[Target, ...]:
+def targets(
+    shared: Shared, models: Sequence[str], formats: Sequence[str] = tuple(RENDERERS)
+) -> tuple[Target, ...]:
     """Return the reports asked for, refused before any work if they cannot be written.
 
     Raises
@@ -45,10 +47,10 @@ def targets(shared: Shared, models: Sequence[str]) -> tuple[Target, ...]:
     found = []
     for text in shared.report or ():
         name, separator, path = text.partition("=")
-        if name not in RENDERERS or not separator or not path:
+        if name not in formats or not separator or not path:
             raise UsageError(
                 f"--report {text}: not of the form FORMAT=PATH",
-                help=f"FORMAT is one of {', '.join(RENDERERS)}",
+                help=f"FORMAT is one of {', '.join(formats)}",
             )
         target = Target(name, path)
         if not target.appends:
@@ -100,7 +102,7 @@ def publish(
         What was audited: an unreadable model leaves stdout empty, its error is on stderr.
     """
     for target in reports:
-        _write(target, render(target.format, pairs, view))
+        write(target, render(target.format, pairs, view))
     if shown:
         print_text(render(shared.format, shown, view))
 
@@ -119,7 +121,8 @@ def print_text(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def _write(target: Target, text: str) -> None:
+def write(target: Target, text: str) -> None:
+    """Write one document whole, or append it to the summary of a workflow step."""
     content = text.encode("utf-8", "backslashreplace")
     if target.appends:
         with open(target.path, "ab") as summary:
