@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from specaudit.extract.checkpoint import entries as entries_of_checkpoint
+from specaudit.extract.graph import entries as entries_of_graph
 from specaudit.graphs.resolved import ResolvedGraph, resolve
 from specaudit.model import Model
 from specaudit.operators import Layer
@@ -52,14 +54,10 @@ def matrices(
     merges what changed.
     """
     if model.graph is None:
-        from specaudit.extract import checkpoint
-
-        resolved, found = None, list(checkpoint.entries(model))
+        resolved, found = None, list(entries_of_checkpoint(model))
     else:
-        from specaudit.extract import graph
-
         resolved = resolve(model.graph, input_shapes=input_shapes)
-        found = list(graph.entries(model, resolved))
+        found = list(entries_of_graph(model, resolved))
     return Extraction(
         layers=tuple(entry for entry in found if isinstance(entry, Layer)),
         skipped=(

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from specaudit.errors import UnreadableModel
-from specaudit.extract.entries import Effective, Values, plain
+from specaudit.extract.entries import Effective, Values, exact, plain
 from specaudit.extract.quantised import ratio
 from specaudit.graphs.resolved import ResolvedGraph
 from specaudit.model import Node, Weight
 
 _RESHAPES = {"Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 _SAME_VALUES = {"Identity", "Cast", "Transpose", *_RESHAPES}
+_MOVES = {*_SAME_VALUES, "Slice", "Concat", "Split", "Gather"}
 
 
 def operand(resolved: ResolvedGraph, name: str) -> Effective | None:
@@ -43,6 +44,8 @@ def operand(resolved: ResolvedGraph, name: str) -> Effective | None:
     )
     if last is not None and last.op == "DequantizeLinear":
         return _by_scale(resolved, found, last)
+    if len(roots) == 1 and _is_moved(resolved, name):
+        return _by_scaling(found, roots[0])
     return found
 
 
@@ -106,6 +109,31 @@ def _cast(found: Effective, resolved: ResolvedGraph, name: str) -> Effective:
     return replace(found, read=lambda: _value(resolved, name))
 
 
+def _is_moved(resolved: ResolvedGraph, name: str) -> bool:
+    """Whether a constant is a rearrangement of others, as a recurrent layer's gates are."""
+    pending, seen = [name], {name}
+    while pending:
+        node = resolved.producer(pending.pop())
+        if node is None or node.op == "Constant":
+            continue
+        if node.domain or node.op not in _MOVES:
+            return False
+        data = node.inputs if node.op == "Concat" else node.inputs[:1]
+        pending += [value for value in data if value not in seen]
+        seen.update(data)
+    return True
+
+
+def _by_scaling(found: Effective, root: Weight) -> Effective:
+    """Let a rearranged weight be scaled: its entries are those of one tensor."""
+
+    def scaled(values: Values) -> Mapping[str, Values]:
+        return {root.name: exact(root.read()) * ratio(values, found.read())}
+
+    note = (f"rearranged from {root.name}",)
+    return replace(found, write=scaled, notes=note)
+
+
 def _by_scale(resolved: ResolvedGraph, found: Effective, node: Node) -> Effective:
     """Let a dequantised weight be written by the scale of its DequantizeLinear node."""
     scale = operand(resolved, node.inputs[1])
@@ -115,7 +143,7 @@ def _by_scale(resolved: ResolvedGraph, found: Effective, node: Node) -> Effectiv
     note = f"dequantised by {scale.name}"
 
     def scaled(values: Values) -> Mapping[str, Values]:
-        return write(read().astype("float64") * ratio(values, found.read()))
+        return write(exact(read()) * ratio(values, found.read()))
 
     first = operand(resolved, node.inputs[0])
     name = first.name if first is not None else found.name

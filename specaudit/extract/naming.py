@@ -26,7 +26,6 @@ from specaudit.report import Kind
 EMBEDDING = {"embed", "embeds", "embedding", "embeddings", "emb", "embs", "wte", "wpe", "vocab"}
 POSITION = {"pos", "position", "positional", "positions", "pe", "posenc"}
 NORM = {"norm", "bn", "ln", "layernorm", "batchnorm", "groupnorm", "instancenorm", "rmsnorm"}
-TRANSPOSED = {"deconv", "convtranspose", "transconv", "convt", "tconv", "transpose", "transposed"}
 STATISTICS = {
     "running_mean",
     "running_var",
@@ -37,9 +36,12 @@ STATISTICS = {
 SCALES = {"weight", "gamma", "scale", "g", "w"}
 INDICES = {"id", "ids", "idx", "index", "indices", "indexes", "perm", "order", "lengths", "mask"}
 ADDED = {"token", "tokens", "query", "queries", "mean", "std", "offset", "shift", "center", "prior"}
+FREQUENCIES = {"freq", "freqs", "frequency", "frequencies", "inv"}
+KERNELS = {"weight", "kernel", "w", "filter", "filters", "basis"}
 EXPERTS = {"expert", "experts", "moe"}
 
 _RECURRENT = re.compile(r"^weight_(ih|hh|hr)(_l\d+)?(_reverse)?$")
+_TRANSPOSED = re.compile(r"deconv|transpose|transconv|convtrans|convt$|^tconv")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -111,6 +113,11 @@ def words(segment: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(segment)]
 
 
+def is_transposed(owner: str) -> bool:
+    """Whether a module's name says that it is a transposed convolution."""
+    return _TRANSPOSED.search("".join(words(owner))) is not None
+
+
 def class_name(attributes: Mapping[str, object]) -> str:
     """Return the bare class name of a module, or nothing."""
     return str(attributes.get("class", "")).rpartition(".")[2]
@@ -148,8 +155,8 @@ def _vector(
     told = set(words(leaf))
     if told & (ADDED | EMBEDDING | POSITION) or {"cls", "class"} & told:
         return _skipped("added to the activations, not a linear operator")
-    if {"freq", "freqs", "inv"} & told:
-        return _skipped("frequencies of a position encoding, not a weight")
+    if FREQUENCIES & told:
+        return _skipped("frequencies of an encoding, not a weight")
     if {"prelu"} & set(words(owner)):
         return _skipped("slopes of an activation, not a linear operator")
     if leaf in SCALES or told & SCALES:
@@ -171,9 +178,9 @@ def _matrix(owner: str, leaf: str, sibling: Callable[[str], tuple[int, ...] | No
         told = set(words(owner))
         table = EMBEDDING | POSITION | {"bias"}
         if told & table and not told & {"lm", "unembed", "proj"} and sibling("bias") is None:
-            return Reading("embedding")
+            return Reading("embedding", notes=("taken for an embedding by its name",))
     elif set(words(leaf)) & (EMBEDDING | POSITION):
-        return Reading("embedding")
+        return Reading("embedding", notes=("taken for an embedding by its name",))
     return Reading("linear")
 
 
@@ -181,19 +188,22 @@ def _kernel(owner: str, leaf: str, shape: tuple[int, ...]) -> Reading:
     """Read a tensor of rank 3 or more."""
     told, own = set(words(owner)), set(words(leaf))
     if own & (EMBEDDING | POSITION) and math.prod(shape[:-2]) == 1:
-        return Reading("embedding", layout="table")
+        notes = ("taken for an embedding by its name",)
+        return Reading("embedding", layout="table", notes=notes)
     if len(shape) == 3 and "bilinear" in told | own:
         return Reading("bilinear")
     if len(shape) == 3 and (EXPERTS & (told | own)):
         return Reading("linear", layout="stack")
     if len(shape) > 5:
         return _skipped(f"rank {len(shape)}: no kind of layer explains it", covered=False)
-    if leaf not in {"weight", "kernel", "w", "W", "filter", "filters"}:
+    if not own & KERNELS and leaf.lower() != "w":
         return _skipped(f"rank {len(shape)}: no kind of layer explains it", covered=False)
-    if "".join(words(owner)) in TRANSPOSED or told & TRANSPOSED:
+    if is_transposed(owner):
         return Reading("convolution_transposed", notes=("taken for transposed by its name",))
     sure = "conv" in owner.lower() or len(shape) == 4
-    notes = () if sure else (f"taken for a {len(shape) - 2}-d convolution by its rank",)
+    notes: tuple[str, ...] = (
+        () if sure else (f"taken for a {len(shape) - 2}-d convolution by its rank",)
+    )
     spatial = shape[:-2]
     if leaf == "kernel" and max(spatial) < min(shape[-2:]):
         notes = ("taken for a channels-last kernel (Flax, Keras)",)

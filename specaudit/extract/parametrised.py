@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from specaudit.extract.entries import Effective, Reals, Values, exact, plain, unresolved
-from specaudit.extract.naming import TRANSPOSED, class_name, parts, words
+from specaudit.extract.naming import class_name, is_transposed, parts
 from specaudit.model import Weight
 
 Group = Mapping[str, Weight]
@@ -135,9 +135,8 @@ def _spectral_norm(
     if not fitting:
         return None
     owner = name.rpartition(".")[0]
-    told = {*words(parts(name)[0]), "".join(words(parts(name)[0]))}
-    transposed = class_name(attributes.get(owner, {})).startswith("ConvTranspose")
-    if len(fitting) == 2 and (transposed or told & TRANSPOSED):
+    by_class = "ConvTranspose" in class_name(attributes.get(owner, {}))
+    if len(fitting) == 2 and (by_class or is_transposed(parts(name)[0])):
         fitting = [1]
 
     def read() -> Reals:

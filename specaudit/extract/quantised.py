@@ -143,6 +143,6 @@ def ratio(wanted: Values, stored: Values) -> float:
     factor = float(np.vdot(b, a)) / square if square > 0 else 1.0
     if np.abs(a - factor * b).max(initial=0.0) > _SAME * np.abs(a).max(initial=0.0):
         raise UnsupportedModel(
-            "a quantised weight can only be scaled", help="use the mode that scales weights"
+            "this weight can only be scaled as a whole", help="use the mode that scales weights"
         )
     return factor
