@@ -98,8 +98,6 @@ def spectrum(layer: Layer) -> Spectrum | None:
 
 
 def _convolution(layer: Layer, settings: Settings, device: str) -> tuple[Norm, Norm, int]:
-    from specaudit.norms import symbol  # only models with convolutions pay for it
-
     kernel = layer.read()
     transposed = layer.kind == "convolution_transposed"
     placed = devices.place(kernel, device)
@@ -107,6 +105,8 @@ def _convolution(layer: Layer, settings: Settings, device: str) -> tuple[Norm, N
     reshaped = msgspec.structs.replace(reshaped, of="reshaped")
     if reshaped.status == "non_finite" or kernel.size == 0:
         return reshaped, msgspec.structs.replace(reshaped, of="operator"), matvecs
+    from specaudit.norms import symbol  # only models with convolutions pay for it
+
     operator_norm = symbol.operator_norm(
         kernel,
         layer.geometry,

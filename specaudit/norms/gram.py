@@ -42,6 +42,8 @@ class Gram:
     error : float
         At least ``||G - A* A||``.
     is_complex : bool
+    exponent, entry_error
+        Of the `Tall` matrix, which need not be kept.
 
     Notes
     -----
@@ -69,6 +71,8 @@ class Gram:
     square: float
     error: float
     is_complex: bool
+    exponent: int = 0
+    entry_error: float = 0.0
 
     @classmethod
     def of(cls, tall: Tall) -> "Gram":
@@ -88,7 +92,8 @@ class Gram:
         depth = tall.block_rows + -(-tall.rows // tall.block_rows)
         growth = gamma(depth, is_complex=tall.is_complex)
         square = round_up(round_up(math.fsum(diagonal)) / round_down(1.0 - growth))
-        return cls(matrix, square, round_up(growth * square), tall.is_complex)
+        error = round_up(growth * square)
+        return cls(matrix, square, error, tall.is_complex, tall.exponent, tall.entry_error)
 
     @property
     def size(self) -> int:

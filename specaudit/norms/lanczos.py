@@ -85,7 +85,7 @@ def tridiagonalise(
             values, vectors = np.linalg.eigh(_tridiagonal(alphas[:k], betas[: k - 1]))
             if k == steps or exhausted or _met(values, betas[k - 1] * vectors[-1, -1], tolerance):
                 break
-            check = k + max(4, k // 6)
+            check = k + _patience(k, n)
         basis[k] = image / betas[k - 1]
     vector = basis[:k].T @ _like(vectors[:, -1], basis)
     value = max(float(values[-1]), 0.0)
@@ -147,7 +147,7 @@ def bidiagonalise(
                 break
             if delta is not None and _ruled_out(values, couplings, tolerance, delta):
                 break
-            check = k + max(4, k // 6)
+            check = k + _patience(k, right.shape[1])
         right[k] = back / betas[k - 1]
         image = operator.matvec(right[k]) - betas[k - 1] * left[k - 1]
         _orthogonalise(image, left[:k])
@@ -155,7 +155,12 @@ def bidiagonalise(
     return Ritz(float(values[-1]), vector, values, couplings, 2 * k, tolerance, exhausted)
 
 
-_FIRST_CHECK = 8
+def _patience(k: int, n: int) -> int:
+    # A check costs about as much as this many steps; a step too many costs one.
+    return 4 if n >= 1024 else max(4, k // 3)
+
+
+_FIRST_CHECK = 15
 _NEGLIGIBLE = 2.0**-52
 
 

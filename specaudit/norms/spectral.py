@@ -87,7 +87,7 @@ def measured(operator: LinearOperator, settings: Settings) -> tuple[Norm, int]:
     if operator.dense is None:
         return _matrix_free(operator, settings)
     tall = Tall.of(operator.dense())
-    del operator  # the matrix is let go as soon as its Gram matrix stands
+    del operator  # what was read is let go as soon as its Gram matrix stands
     peak, nans, infinities = peak_and_defects(tall)
     if nans or infinities:
         reason = f"{nans} NaN and {infinities} infinite among {tall.rows * tall.columns} entries"
@@ -95,30 +95,33 @@ def measured(operator: LinearOperator, settings: Settings) -> tuple[Norm, int]:
     if peak == 0.0 or is_monomial(tall):
         return Norm.certified(Bracket.exactly(peak), "exact"), 0
     tall = tall.scaled(peak)
-    if settings.certify and tall.columns <= settings.certify_limit:
-        return _certified(tall, settings)
-    return _estimated(tall, settings)
-
-
-def _certified(tall: Tall, settings: Settings) -> tuple[Norm, int]:
+    if not settings.certify or tall.columns > settings.certify_limit:
+        return _estimated(tall, settings)
     start = tall.like(_start(tall, settings.seed))
-    exponent, entry_error = tall.exponent, tall.entry_error
-    method: str = settings.method
-    ritz = None if method == "auto" else _run(tall, start, settings)
+    guess = None if settings.method == "auto" else _run(tall, start, settings)
     gram = Gram.of(tall)
     del tall
-    if ritz is None:
-        method = "gram" if gram.size <= _SMALL else "lanczos"
+    return _certified(gram, start, guess, settings)
+
+
+def _certified(
+    gram: Gram, start: Array, guess: Ritz | None, settings: Settings
+) -> tuple[Norm, int]:
+    method: str = settings.method
+    if guess is None and gram.size <= _SMALL:
+        method, guess = "gram", exact.eigenpair(gram)
+    elif guess is None:
         steps = settings.iterations or lanczos.STEPS
-        small = gram.size <= _SMALL
-        ritz = exact.eigenpair(gram) if small else _krylov(gram, start, settings.rtol, steps)
-    squared, matvecs = _squeeze(gram, ritz, settings)
-    loss = round_up(entry_error * round_up(math.sqrt(gram.square))) if entry_error else 0.0
+        method, guess = "lanczos", _krylov(gram, start, settings.rtol, steps)
+    squared, matvecs = _squeeze(gram, guess, settings)
+    loss = (
+        round_up(gram.entry_error * round_up(math.sqrt(gram.square))) if gram.entry_error else 0.0
+    )
     ends = Bracket(
         round_down(round_down(math.sqrt(squared.lower)) - loss),
         round_up(round_up(math.sqrt(squared.upper)) + loss),
     )
-    return _scaled_back(ends, exponent, method, settings.rtol), matvecs
+    return _scaled_back(ends, gram.exponent, method, settings.rtol), matvecs
 
 
 def _squeeze(gram: Gram, first: Ritz, settings: Settings) -> tuple[Bracket, int]:
@@ -181,19 +184,23 @@ def _estimated(tall: Tall, settings: Settings) -> tuple[Norm, int]:
     size = envelopes.frobenius(tall)
     envelope = min(size.upper, envelopes.row_and_column_sums(tall))
     lower = min(envelopes.quotient(tall, ritz.vector, size.upper), envelope)
-    reason = f"not certified; proved is only <= {_raised(envelope, tall.exponent):.6g}"
+    proved = _raised(_on_grid(envelope, 20, math.ceil), tall.exponent)
+    reason = f"not certified; proved is only <= {proved!r}"
     estimate, probability = math.sqrt(ritz.value), None
     if len(ritz.values):
         estimate = envelopes.probable(ritz, tall.columns, FAILURE_PROBABILITY)
         probability = FAILURE_PROBABILITY
         reason += "; the estimate holds with its probability over starts drawn from the seed"
         reason += " and the entries, rounding not counted"
+    bits = _bits(settings.rtol)
+    lower = _on_grid(lower, bits, math.floor)
+    estimate = _on_grid(min(estimate, envelope), bits, math.ceil)
     norm = Norm(
         _lowered(lower, tall.exponent),
         None,
         "estimate",
         settings.method,
-        estimate=finite_or_none(_raised(min(estimate, envelope), tall.exponent)),
+        estimate=finite_or_none(_raised(estimate, tall.exponent)),
         failure_probability=probability,
         reason=reason,
     )
@@ -222,7 +229,7 @@ def _matrix_free(operator: LinearOperator, settings: Settings) -> tuple[Norm, in
         None,
         "estimate",
         settings.method,
-        estimate=finite_or_none(estimate),
+        estimate=finite_or_none(_on_grid(estimate, _bits(settings.rtol), math.ceil)),
         failure_probability=probability,
         reason="nothing bounds the rounding of an operator that is not given by its entries",
     )
@@ -265,18 +272,23 @@ def _like(vector: Array, gram: Gram) -> Array:
 
 
 def _scaled_back(ends: Bracket, exponent: int, method: str, rtol: float) -> Norm:
-    """Round the ends outwards to fewer digits, and undo the scaling.
-
-    The last digits depend on how many threads BLAS ran with. On a grid of 2**-14 of the
-    tolerance they mostly do not, and the same input gives the same document.
-    """
-    bits = min(52, 14 - math.floor(math.log2(max(rtol, U))))
+    """Round the ends outwards to fewer digits, and undo the scaling."""
+    bits = _bits(rtol)
     lower = _lowered(_on_grid(ends.lower, bits, math.floor), exponent)
     upper = _raised(_on_grid(ends.upper, bits, math.ceil), exponent)
     if upper == math.inf:
         reason = "the norm is past the largest binary64 number"
         return Norm(lower, None, "unbounded", method, reason=reason)
     return Norm.certified(Bracket(lower, upper), method)
+
+
+def _bits(rtol: float) -> int:
+    """Digits to keep: 14 past the tolerance.
+
+    The last digits of a result depend on BLAS's threads and on the processor. Rounded
+    outwards to this many bits they hardly ever do: the same input, the same document.
+    """
+    return min(52, 14 - math.floor(math.log2(max(rtol, U))))
 
 
 def _on_grid(value: float, bits: int, toward: Callable[[float], int]) -> float:
