@@ -98,12 +98,11 @@ def spectrum(layer: Layer) -> Spectrum | None:
 
 
 def _convolution(layer: Layer, settings: Settings, device: str) -> tuple[Norm, Norm, int]:
-    kernel = layer.read()
+    kernel = devices.place(layer.read(), device)
     transposed = layer.kind == "convolution_transposed"
-    placed = devices.place(kernel, device)
-    reshaped, matvecs = measured(flattened(placed, transposed=transposed), settings)
+    reshaped, matvecs = measured(flattened(kernel, transposed=transposed), settings)
     reshaped = msgspec.structs.replace(reshaped, of="reshaped")
-    if reshaped.status == "non_finite" or kernel.size == 0:
+    if reshaped.status == "non_finite" or 0 in kernel.shape:
         return reshaped, msgspec.structs.replace(reshaped, of="operator"), matvecs
     from specaudit.norms import symbol  # only models with convolutions pay for it
 
