@@ -8,6 +8,7 @@ from specaudit.graphs.site import Dimension, Shape, Type
 from specaudit.model import Graph, ValueInfo
 
 Symbols = dict[str, int]
+NAMELESS = {"", "?", "*", "-1", "None", "none", "unknown"}  # what converters write for "any"
 
 
 def symbols_of(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> Symbols:
@@ -26,7 +27,7 @@ def symbols_of(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> Sym
             raise UsageError(
                 f"the graph has no input {name!r}", help=f"its inputs are {', '.join(inputs)}"
             )
-        declared = inputs[name].shape
+        declared = bound(inputs[name].shape, {})
         if declared is None:
             continue
         if len(declared) != len(given):
@@ -57,7 +58,13 @@ def bound(shape: Shape, symbols: Mapping[str, int]) -> Shape:
     """A shape with the symbols replaced whose numbers are known."""
     if shape is None:
         return None
-    return tuple(symbols.get(item, item) if isinstance(item, str) else item for item in shape)
+    return tuple(_dimension(item, symbols) for item in shape)
+
+
+def _dimension(item: Dimension, symbols: Mapping[str, int]) -> Dimension:
+    if not isinstance(item, str):
+        return item
+    return None if item in NAMELESS else symbols.get(item, item)
 
 
 def typed(info: ValueInfo, type_: Type) -> ValueInfo:

@@ -28,6 +28,8 @@ def _converted(
 ) -> Sequence[Array] | None:
     if value.dtype == target:
         return [value]
+    if target.name == "float8_e8m0fnu":  # rounds up or down as an attribute says
+        return None
     if target == np.bool_:
         return [value.astype(np.float64) != 0 if is_float(value.dtype) else value.astype(np.bool_)]
     if is_float(value.dtype) and is_integer(target):
@@ -39,7 +41,7 @@ def _converted(
         return [whole.astype(np.int64).astype(target)]
     if value.dtype.name in {"int4", "uint4", "int2", "uint2", "bool"}:
         return [value.astype(np.int8).astype(target)]
-    if saturate and target.name.startswith("float8_e") and target.name != "float8_e8m0fnu":
+    if saturate and target.name.startswith("float8_e"):
         low, high = limits(target)
         value = np.clip(value.astype(np.float64), low, high).astype(np.float32)
     return [value.astype(target)]

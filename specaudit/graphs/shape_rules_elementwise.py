@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from functools import reduce
 
 from specaudit.graphs.shapes import shape_rule
-from specaudit.graphs.site import Dimension, Shape, Site, Type
+from specaudit.graphs.site import Dimension, Shape, Site, Type, axis_of
 
 # fmt: off
 UNARY = [
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Celu",
     "Clip", "Cos", "Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish",
-    "Hardmax", "Identity", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization",
+    "Identity", "LeakyRelu", "Log",
     "MeanVarianceNormalization", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu",
-    "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt",
+    "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
     "Swish", "Tan", "Tanh", "ThresholdedRelu", "LRN", "InstanceNormalization",
     "GroupNormalization", "RMSNormalization", "Trilu", "CumSum", "CumProd", "ReverseSequence",
     "ScatterElements", "Scatter", "ScatterND", "TensorScatter", "RotaryEmbedding", "SwiGLU",
@@ -23,6 +23,15 @@ UNARY = [
 @shape_rule(*UNARY)
 def like_input(site: Site) -> Sequence[Type]:
     """The first input's type."""
+    return [site.type(0)]
+
+
+@shape_rule("Softmax", "LogSoftmax", "Hardmax", "LpNormalization")
+def along_axis(site: Site) -> Sequence[Type]:
+    """The input's type, if it has the axis."""
+    shape = site.shape(0)
+    if shape is not None and site.opset >= 13:
+        axis_of(site.integer("axis", -1), len(shape), site)
     return [site.type(0)]
 
 

@@ -210,17 +210,19 @@ def dft(site: Site) -> Sequence[Type]:
     if site.opset >= 20:
         given = site.whole(2)
         axis = given[0] if given else None if site.has(2) else -2
+    one, inverse = site.integer("onesided", 0), site.integer("inverse", 0)
+    last: Dimension = 1 if one and inverse else 2
     if not isinstance(axis, int):
-        return [Type(site.dtype(0), (shape[0], *unknown(len(shape) - 2), None))]
+        same = not site.has(1) and not one
+        kept = shape[:-1] if same else unknown(len(shape) - 1)
+        return [Type(site.dtype(0), (*kept, last))]
     axis = axis_of(axis, len(shape), site)
     length = site.ints(1)
     points = length[0] if length else None if site.has(1) else shape[axis]
-    one, inverse = site.integer("onesided", 0), site.integer("inverse", 0)
     if one and not inverse:
         points = points // 2 + 1 if isinstance(points, int) else None
     elif one and inverse and not site.has(1):
         points = 2 * (points - 1) if isinstance(points, int) else None
-    last: Dimension = 1 if one and inverse else 2
     return [Type(site.dtype(0), (*shape[:axis], points, *shape[axis + 1 : -1], last))]
 
 

@@ -8,7 +8,7 @@ from specaudit.graphs.site import Dimension, Shape, Site, Type, size, unknown
 
 
 @shape_rule("Conv", "ConvInteger", "DeformConv")
-@shape_rule("FusedConv", "NhwcFusedConv", domain="com.microsoft")
+@shape_rule("FusedConv", domain="com.microsoft")
 def convolution(site: Site) -> Sequence[Type]:
     """N and the number of filters, then the windows along each axis."""
     integer = site.node.op == "ConvInteger"
