@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import specaudit.extract.nodes_quantised  # noqa: F401  enters its rules
 from specaudit.extract.entries import Entry
 from specaudit.extract.nodes import OPERATIONS, Use
-from specaudit.extract.roles import is_matrix, role
+from specaudit.extract.roles import carries, is_matrix, role
 from specaudit.extract.skipping import skip
 from specaudit.graphs.resolved import ResolvedGraph
 from specaudit.model import Model, Node, Weight
@@ -81,13 +81,32 @@ class _Uses:
                 if name not in roots:
                     roots[name] = resolved.roots(name)
                 self.read.update(id(weight) for weight in roots[name])
-                for weight in () if folded else roots[name]:
-                    self.places.setdefault(id(weight), []).append((node, place))
+                if folded or not roots[name]:
+                    continue
+                for use in _followed(resolved, node, place):
+                    for weight in roots[name]:
+                        self.places.setdefault(id(weight), []).append(use)
             for body in resolved.subgraphs(node).values():
                 self.collect(body)
         for info in resolved.outputs:
             if resolved.is_constant(info.name):
                 self.read.update(id(weight) for weight in resolved.roots(info.name))
+
+
+def _followed(resolved: ResolvedGraph, node: Node, place: int) -> Iterator[tuple[Node, int]]:
+    """Yield where the values at an input of a node go in the end."""
+    pending, seen = [(node, place)], {(node.name, place)}
+    while pending:
+        node, place = pending.pop()
+        if not carries(node, place):
+            yield node, place
+            continue
+        for name in node.outputs:
+            for reader in resolved.consumers(name):
+                for index, value in enumerate(reader.inputs):
+                    if value == name and (reader.name, index) not in seen:
+                        seen.add((reader.name, index))
+                        pending.append((reader, index))
 
 
 def _left_over(weight: Weight, uses: _Uses) -> Skipped:

@@ -188,8 +188,8 @@ def _kernel(owner: str, leaf: str, shape: tuple[int, ...]) -> Reading:
     """Read a tensor of rank 3 or more."""
     told, own = set(words(owner)), set(words(leaf))
     if own & (EMBEDDING | POSITION) and math.prod(shape[:-2]) == 1:
-        notes = ("taken for an embedding by its name",)
-        return Reading("embedding", layout="table", notes=notes)
+        by_name = ("taken for an embedding by its name",)
+        return Reading("embedding", layout="table", notes=by_name)
     if len(shape) == 3 and "bilinear" in told | own:
         return Reading("bilinear")
     if len(shape) == 3 and (EXPERTS & (told | own)):

@@ -9,7 +9,6 @@ import numpy as np
 from specaudit.extract.constants import operand
 from specaudit.extract.entries import Effective, Entry, Reals, exact
 from specaudit.extract.geometry import of_node
-from specaudit.extract.skipping import is_float
 from specaudit.graphs.resolved import ResolvedGraph
 from specaudit.model import Node
 from specaudit.report import Kind
@@ -173,19 +172,6 @@ def directions(use: Use, weight: Effective) -> Iterator[Entry]:
     names = ("forward", "reverse") if weight.shape[0] == 2 else None
     for part in weight.parts(names):
         yield from use.entries(part, "recurrent")
-
-
-@applies("Gather")
-def _gather(use: Use) -> Iterator[Entry]:
-    weight = use.weight(0)
-    if weight is None or not is_float(weight.dtype) or len(weight.shape) < 2 or 0 in weight.shape:
-        return
-    axis = use.integer("axis", 0) % len(weight.shape)
-    order = (axis, *(other for other in range(len(weight.shape)) if other != axis))
-    table = weight if weight.problem else weight.transposed(*order).reshaped(
-        weight.shape[axis], -1
-    )  # fmt: skip
-    yield from use.entries(table, "embedding")
 
 
 @applies("EmbedLayerNormalization", domain=MICROSOFT)

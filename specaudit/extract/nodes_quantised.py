@@ -1,4 +1,7 @@
-"""The operations of a graph that apply integer weights: the matrix is the dequantised one."""
+"""The operations of a graph that apply integer weights: the matrix is the dequantised one.
+
+And ``Gather``, whose table may be of either kind.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +12,7 @@ from specaudit.extract.constants import operand
 from specaudit.extract.entries import Effective, Entry, Values, exact
 from specaudit.extract.nodes import MICROSOFT, Use, applies, convolved, directions, product
 from specaudit.extract.quantised import dequantised, ratio
+from specaudit.extract.skipping import is_float
 from specaudit.model import Node
 
 _NO_SCALE = "integers whose scale was not found in the graph"
@@ -82,6 +86,35 @@ def _dynamic_quantize_lstm(use: Use) -> Iterator[Entry]:
 
 def _by_direction(scale: Effective) -> Effective:
     return scale.reshaped(scale.shape[0] if scale.shape else 1, 1, -1)
+
+
+@applies("Gather")
+def _gather(use: Use) -> Iterator[Entry]:
+    """Yield a table that is looked up; one of integers is dequantised after the look-up."""
+    weight = use.weight(0)
+    if weight is None or len(weight.shape) < 2 or 0 in weight.shape:
+        return
+    if not is_float(weight.dtype):
+        weight = _dequantised_later(use, weight)
+        if weight is None:
+            return
+    axis = use.integer("axis", 0) % len(weight.shape)
+    order = (axis, *(other for other in range(len(weight.shape)) if other != axis))
+    table = weight
+    if not weight.problem:
+        table = weight.transposed(*order).reshaped(weight.shape[axis], -1)
+    yield from use.entries(table, "embedding")
+
+
+def _dequantised_later(use: Use, weight: Effective) -> Effective | None:
+    """Return a table of integers as the one scale makes it that follows the look-up."""
+    node = _only_consumer(use, use.node, "DequantizeLinear")
+    scale = None if node is None else operand(use.resolved, node.inputs[1])
+    if node is None or scale is None or int(np.prod(scale.shape)) != 1:
+        return None
+    zero = operand(use.resolved, node.inputs[2]) if len(node.inputs) > 2 else None
+    ones = (1,) * len(weight.shape)
+    return dequantised(weight, scale.reshaped(*ones), zero and zero.reshaped(*ones))
 
 
 @applies("MatMulNBits", domain=MICROSOFT)

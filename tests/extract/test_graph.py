@@ -432,6 +432,40 @@ def test_what_no_rule_applies_is_a_hole_and_the_rest_is_not(tmp_path: Path) -> N
     }  # fmt: skip
 
 
+def test_a_table_sliced_to_the_input_is_a_shift(tmp_path: Path) -> None:
+    """As a transformer's positions are, whose slice is not constant."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["n"], start=0, end=1),
+        helper.make_node("Slice", ["table", "zero", "n", "zero"], ["part"]),
+        helper.make_node("Add", ["x", "part"], ["a"]),
+        helper.make_node("Slice", ["other", "zero", "n", "zero"], ["b"]),
+        helper.make_node("MatMul", ["a", "b"], ["y"]),
+    ]
+    constants = {"table": normal(9, 4), "other": normal(9, 4), "zero": np.array([0])}
+    _, found = of_file(graph_file(tmp_path, nodes, {"x": ("n", 4)}, constants))
+    assert {name: told for name, (_, told) in reasons(found).items()} == {
+        "table": True, "other": False, "zero": True,
+    }  # fmt: skip
+
+
+def test_an_integer_table_is_dequantised_after_its_look_up(tmp_path: Path) -> None:
+    table = RNG.integers(0, 256, (9, 4)).astype(np.uint8)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    constants = {"table": table, "s": np.float32(0.5), "z": np.uint8(100)}
+    path = graph_file(tmp_path, nodes, {"ids": (9,)}, constants, types={"ids": TensorProto.INT64})
+    _, found = of_file(path)
+    (layer,) = found.layers
+    assert layer.kind == "embedding"
+    np.testing.assert_array_equal(layer.read(), (table.astype(float) - 100) / 2)
+    lonely = graph_file(tmp_path, [helper.make_node("Gather", ["table", "ids"], ["y"])],
+                        {"ids": (9,)}, {"table": table},
+                        types={"ids": TensorProto.INT64, "y": UINT8})  # fmt: skip
+    assert reasons(of_file(lonely)[1])["table"][1] is False
+
+
 def test_a_bias_that_is_not_a_number_is_a_hole(tmp_path: Path) -> None:
     bad = np.array([0, np.inf, 0, 0], np.float32)
     for nodes in (
