@@ -1,0 +1,225 @@
+"""What a rule may ask: shapes, constants, attributes, known ranges, norms of layers."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from specaudit.bracket import ONE, Magnitude
+from specaudit.graphs import ResolvedGraph
+from specaudit.lipschitz import ranges
+from specaudit.lipschitz.ranges import UNKNOWN, Facts
+from specaudit.lipschitz.rules import Infinite, Missing, root
+from specaudit.model import Node
+from specaudit.operators import Layer
+from specaudit.report import Norm
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Dimension = int | str | None
+T = TypeVar("T")
+
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+
+
+class Context:
+    """The view of one graph (the main one, or a subgraph's body) that its rules have.
+
+    Parameters
+    ----------
+    resolved : ResolvedGraph
+    layers : mapping of node name to layers
+    norm_of : callable
+        Measures a layer.
+    input_range : mapping of str to (float, float)
+        By name of a graph input; ``""`` or ``"*"`` stands for every input not named.
+    outer : Context, optional
+        Of the graph around a subgraph, where names that are not found here are looked up.
+    """
+
+    def __init__(
+        self,
+        resolved: ResolvedGraph,
+        layers: Mapping[str, tuple[Layer, ...]],
+        norm_of: Callable[[Layer], Norm],
+        input_range: Mapping[str, tuple[float, float]],
+        outer: "Context | None" = None,
+    ) -> None:
+        self.resolved = resolved
+        self.layers = layers
+        self.norm_of = norm_of
+        self.input_range = input_range
+        self.outer = outer
+        self.known: dict[str, Facts] = {}
+        self.moving: set[str] = set()
+        self.varying: set[str] = set()
+        self.casts_are_sources = False
+        self.assumptions: dict[str, None] = outer.assumptions if outer else {}
+
+    def facts(self, name: str) -> Facts:
+        """What is known of the values of a tensor."""
+        if name not in self.known:
+            value = self.constant(name)
+            if value is not None:
+                self.known[name] = ranges.of_array(value)
+            elif self.outer is not None:
+                return self.outer.facts(name)
+        return self.known.get(name, UNKNOWN)
+
+    def live(self, name: str) -> bool:
+        """Whether a tensor depends on an input of the network that can be perturbed."""
+        return name in self.moving
+
+    def varies(self, name: str) -> bool:
+        """Whether a tensor depends on an integer input, which is held fixed."""
+        return name in self.varying
+
+    def constant(self, name: str) -> "NDArray[np.generic] | None":
+        """The value of a tensor that depends on no input, or None."""
+        return self.resolved.constant(name) if name else None
+
+    def value(self, name: str, what: str) -> "NDArray[np.generic]":
+        """The value of a constant that a rule cannot do without."""
+        found = self.constant(name)
+        if found is None:
+            raise Missing(f"{what} ({name or 'left out'}) is not a constant that can be computed")
+        return found
+
+    def integers(self, name: str, what: str) -> tuple[int, ...]:
+        """The value of a constant tensor of integers."""
+        return tuple(int(entry) for entry in self.value(name, what).reshape(-1))
+
+    def shape(self, name: str) -> tuple[Dimension, ...]:
+        """The shape of a tensor as far as it is known."""
+        shape = self.resolved.shape(name)
+        if shape is None:
+            raise Missing(f"needs the shape of {name}: {self._advice(name, None)}")
+        return shape
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, every dimension of it a number."""
+        shape = self.shape(name)
+        return tuple(self.size(name, axis) for axis in range(len(shape)))
+
+    def size(self, name: str, axis: int) -> int:
+        """One dimension of a tensor, a number."""
+        shape = self.shape(name)
+        if not -len(shape) <= axis < len(shape):
+            raise Missing(f"{name} has no axis {axis}")
+        size = shape[axis]
+        if not isinstance(size, int):
+            raise Missing(
+                f"needs the size of dimension {axis % len(shape)} of {name}: "
+                f"{self._advice(name, size)}"
+            )
+        return size
+
+    def rank(self, name: str) -> int:
+        """Number of dimensions of a tensor."""
+        return len(self.shape(name))
+
+    def count(self, name: str) -> int:
+        """Number of elements of a tensor."""
+        return math.prod(self.sizes(name))
+
+    def known_sizes(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a tensor if every dimension is a number, else None."""
+        shape = self.resolved.shape(name)
+        if shape is None or not all(isinstance(size, int) for size in shape):
+            return None
+        return tuple(size for size in shape if isinstance(size, int))
+
+    def copies(self, name: str, out: str) -> int:
+        """How many elements of `out` one element of `name` is broadcast to, at most."""
+        mine, whole = self.shape(name), self.shape(out)
+        lead = len(whole) - len(mine)
+        copies = 1
+        for axis, size in enumerate(whole):
+            own: Dimension = 1 if axis < lead else mine[axis - lead]
+            if own == size and own is not None:
+                continue
+            if isinstance(own, int) and own != 1:
+                continue
+            # A named dimension that meets a number may turn out to be 1 and be repeated.
+            copies *= self.size(out, axis)
+        return copies
+
+    def repeated(self, name: str, out: str, others: tuple[str, ...]) -> Magnitude:
+        """Square root of `copies`; 1 without any shape where the other operands are scalars."""
+        if all(self._is_scalar(other) for other in others):
+            return ONE
+        return root(self.copies(name, out))
+
+    def _is_scalar(self, name: str) -> bool:
+        value = self.constant(name)
+        return value is not None and value.size == 1 and value.ndim <= 1
+
+    def norm(self, layer: Layer) -> Magnitude:
+        """A proved bound of a layer's operator norm."""
+        measured = self.norm_of(layer)
+        if measured.upper is None:
+            reason = f" ({measured.reason})" if measured.reason else ""
+            raise Missing(f"the norm of {layer.name} is {measured.status}{reason}")
+        return Magnitude.of(measured.upper)
+
+    def layer(self, node: Node, *kinds: str) -> Layer | None:
+        """The layer that extraction found in a node, if there is exactly one of this kind."""
+        found = self.layers.get(node.name, ())
+        return found[0] if len(found) == 1 and found[0].kind in kinds else None
+
+    def given(self, name: str, *, named: bool = False) -> Facts:
+        """The box that the user gave for an input, if any (`named`: for this one alone)."""
+        for key in (name,) if named else (name, "*", ""):
+            if key in self.input_range:
+                return Facts(*self.input_range[key])
+        return UNKNOWN
+
+    def assume(self, words: str) -> None:
+        """Put something on record that the bound rests on."""
+        self.assumptions.setdefault(words)
+
+    def opset(self, node: Node) -> int:
+        """The version of the operations that a node is read by."""
+        return self.resolved.opset_of(node)
+
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor holds real numbers, as far as anybody says."""
+        dtype = self.resolved.dtype(name)
+        return dtype is None or dtype in FLOATS or dtype.startswith(("float", "bfloat", "complex"))
+
+    def _advice(self, name: str, symbol: str | int | None) -> str:
+        for value in self.resolved.inputs:
+            if isinstance(symbol, str) and value.shape and symbol in value.shape:
+                return f"give --input-shape {value.name}=…"
+        for value in self.resolved.inputs:
+            if value.shape is None or not all(isinstance(size, int) for size in value.shape):
+                return f"give --input-shape {value.name}=…"
+        return "it is computed by the graph from its data"
+
+
+def attribute(node: Node, name: str, default: T) -> T:
+    """An attribute of the type that its default has."""
+    value = node.attributes.get(name, default)
+    if isinstance(default, float) and isinstance(value, int):
+        return type(default)(value)
+    if isinstance(default, str) and isinstance(value, bytes):
+        return type(default)(value.decode("utf-8", "replace"))
+    if default is not None and not isinstance(value, type(default)):
+        raise Missing(f"attribute {name} is not of the type that {node.op} has")
+    return value  # type: ignore[return-value]
+
+
+def integers(node: Node, name: str) -> tuple[int, ...] | None:
+    """An attribute that is a list of integers, or None where it is left out."""
+    value = node.attributes.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, tuple) or not all(isinstance(entry, int) for entry in value):
+        raise Missing(f"attribute {name} is not a list of integers")
+    return value
+
+
+def gated(gain: Magnitude, reason: Infinite) -> Magnitude | Infinite:
+    """The gain, or the reason where it is not finite."""
+    return gain if gain.is_finite else reason
