@@ -1,0 +1,129 @@
+"""The supremum of a symbol over all frequencies and groups, bracketed and proved."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specaudit.bracket import Bracket, round_up
+from specaudit.norms.climb import Climb, Peak, climb
+from specaudit.norms.samples import failures
+from specaudit.norms.taps import Taps
+from specaudit.norms.torus import Boxes, inflation, spares_middle
+
+# Grids finer than for this width are reached by splitting boxes only.
+_COARSEST_RTOL = 1e-2
+# Multiply-adds of one pass: about a minute.
+_MOST_WORK = 1e12
+_MOST_PASSES = 24
+
+
+def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
+    """Return a bracket of ``max_g sup_w ||F_g(w)||``, in units of `Taps.values`.
+
+    Parameters
+    ----------
+    first : Climb
+        What a climb in all groups found.
+    rtol : float
+        Wanted relative width. It is met unless rounding, or a surface too flat for the
+        number of boxes, forbids; the bracket is then wider, and still proved.
+
+    Notes
+    -----
+    A climb from several frequencies finds a peak; the bound to prove is the peak's height
+    times 1 + rtol. A uniform grid, just fine enough for the surface at the peak to pass, is
+    tested against it (`samples.failures`); boxes that fail are split, after a climb from
+    some of them, which raises the bound where the first climb missed the highest peak.
+    """
+    everyone = np.arange(taps.groups)
+    peak = first.peaks[0]
+    upper = _raised(peak.lower, rtol)
+    mass = taps.mass()
+    groups = everyone[~(mass <= upper)]
+    if groups.size == 0:
+        return Bracket(peak.lower, max(peak.lower, min(upper, float(mass.max()))))
+    counts = _counts(taps, peak, max(rtol, _COARSEST_RTOL), first.typical / upper)
+    boxes = Boxes.uniform(groups, counts, half=not taps.is_complex)
+    for number in range(_MOST_PASSES):
+        failed = failures(taps, boxes, upper)
+        if not failed.any():
+            return Bracket(peak.lower, upper)
+        higher = _higher(taps, peak, boxes.take(failed), rtol, seed + number + 2)
+        if higher.lower > peak.lower:
+            peak, upper = higher, max(upper, _raised(higher.lower, rtol))
+            failed[failed] = failures(taps, boxes.take(failed), upper)
+            if not failed.any():
+                return Bracket(peak.lower, upper)
+        if _affordable(taps, boxes, failed, rtol):
+            boxes = boxes.split(failed)
+        else:
+            rtol *= 4.0
+        upper = max(upper, _raised(peak.lower, rtol))
+    return Bracket(peak.lower, math.inf)
+
+
+def _affordable(taps: Taps, boxes: Boxes, failed: NDArray[np.bool_], rtol: float) -> bool:
+    """Whether splitting the boxes that failed can help, and at what price.
+
+    Once a sample is inflated by much less than rtol, what fails does so because the sample
+    itself is too large, or rounding is: no finer box will pass.
+    """
+    if not taps.axes:
+        return False
+    worst = np.ones(len(boxes))
+    for axis, degree in enumerate(taps.degrees):
+        worst *= inflation(int(degree), boxes.counts[:, axis])
+    hopeless = worst[failed].min() < 1.0 + rtol / 64
+    price = float(len(boxes)) * 2**taps.axes * max(taps.columns, 8) ** 2 * taps.rows
+    return not hopeless and price < _MOST_WORK
+
+
+def _raised(lower: float, rtol: float) -> float:
+    # A little less than asked, so that the relative width comes out as asked after rounding.
+    return round_up(lower * (1.0 + rtol * (1.0 - 2.0**-20)))
+
+
+def _higher(taps: Taps, peak: Peak, failed: Boxes, rtol: float, seed: int) -> Peak:
+    """Return the highest peak reached from some of the boxes that failed, or the old one."""
+    rng = np.random.default_rng(seed)
+    chosen = failed.take(np.sort(rng.permutation(len(failed))[:8]))
+    centres = (chosen.index + 0.5) / chosen.counts
+    groups = np.unique(chosen.group)
+    most = max(int(np.count_nonzero(chosen.group == group)) for group in groups)
+    starts = np.stack(
+        [np.resize(centres[chosen.group == group], (most, taps.axes)) for group in groups]
+    )
+    found = climb(taps, groups, starts, rtol=rtol, seed=seed, cycles=3).peaks[0]
+    return found if found.lower > peak.lower else peak
+
+
+def _counts(taps: Taps, peak: Peak, rtol: float, typical: float) -> NDArray[np.int64]:
+    """Return the coarsest grid on which the peak's own sample should pass.
+
+    Notes
+    -----
+    What inflation along an axis does to the height of the peak is the share in it of the
+    taps that are inflated. Where the symbol is `typical` times the bound, and passes on a
+    grid that is coarser still, that is where to start: only what is high is then split.
+    """
+    budget = (1.0 + 0.92 * rtol) ** (1.0 / max(1, taps.axes))
+    total = float(peak.shares.sum())
+    finest = np.empty(taps.axes, dtype=np.int64)
+    for axis, degree in enumerate(taps.degrees.tolist()):
+        share = 1.0
+        if spares_middle(degree):
+            middle = float(peak.shares[2 * taps.positions[:, axis] == degree].sum())
+            share = min(1.0, max(0.25, 1.0 - middle / total))
+        # cos x > 1 - x**2 / 2 in the inflation, solved for the number of cells, then tried.
+        guess = math.pi * degree / 2 / math.sqrt(2.0 * (budget - 1.0) / share)
+        sizes = np.arange(max(degree + 1, int(guess / 2)), int(2.0 * guess) + 2 * degree + 8)
+        finest[axis] = sizes[1.0 + share * (inflation(degree, sizes) - 1.0) <= budget][0]
+    for halvings in (3, 2, 1):
+        counts = np.maximum(-(-finest // 2**halvings), taps.degrees + 1)
+        ratios = [
+            inflation(d, np.asarray(c)) for d, c in zip(taps.degrees.tolist(), counts, strict=True)
+        ]
+        if typical * 1.05 * float(np.prod(ratios)) <= 1.0:
+            return counts
+    return finest
