@@ -115,10 +115,7 @@ def _rules() -> str:
 
 
 def _exit_codes() -> str:
-    lines = [
-        textwrap.fill(text, _WIDTH, initial_indent=f"{code:>3}  ", subsequent_indent=" " * 5)
-        for code, text in EXIT_CODES.items()
-    ]
+    lines = [_filled(text, f"{code:>3}  ", " " * 5) for code, text in EXIT_CODES.items()]
     note = "Of several models the highest of 4, 3, 2, 1, 0 wins; every one is audited."
     return "\n".join([*lines, "", note]) + "\n"
 
@@ -145,9 +142,7 @@ def _keys(kind: type[msgspec.Struct]) -> Iterator[str]:
         words = ", ".join(choices(field.type))
         default = "" if field.required else f" [{_default(field)}]"
         text = f"{meta[0].description}{f': {words}' if words else ''}{default}"
-        yield textwrap.fill(
-            text, _WIDTH, initial_indent=f"  {field.encode_name:<14} ", subsequent_indent=" " * 17
-        )
+        yield _filled(text, f"  {field.encode_name:<14} ", " " * 17)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
@@ -179,7 +174,13 @@ def _ops() -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return _filled(text, "  ", "  ")
+
+
+def _filled(text: str, first: str, rest: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
 
 
 SUBJECTS: dict[str, Callable[[], str]] = {

@@ -24,6 +24,7 @@ Values = dict[str, Any]
 _NAME = 300
 _STEPS = 300  # of the path; the rest is in the embedded document
 _FINDINGS = 200
+_VISIBLE = 0.002  # of the width of a bar: what is narrower is not drawn apart
 CODES = {
     "D": "discontinuous",
     "G": "its slope has no bound",
@@ -77,8 +78,8 @@ def page(template: str, document: object, **values: object) -> str:
 
 def embedded(document: object) -> str:
     """Return JSON that ends no script element and opens none, whatever its strings hold."""
-    text = msgspec.json.encode(document).decode()
-    for character in "<>&\u2028\u2029":
+    text = json.escaped(msgspec.json.encode(document).decode())
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
@@ -127,7 +128,8 @@ def _model(report: Report, verdict: Verdict) -> Values:
         "outcome": verdict.outcome,
         "headline": wording.OUTCOMES[verdict.outcome],
         "tally": wording.tally(verdict),
-        "findings": [_finding(finding) for finding in standing[:_FINDINGS]],
+        "findings": _by_rule(standing[:_FINDINGS]),
+        "count": len(standing),
         "more_findings": max(len(standing) - _FINDINGS, 0),
         "allowed": [_finding(finding) for finding in verdict.findings if finding.allowed][
             :_FINDINGS
@@ -206,11 +208,13 @@ def _row(
 def bar(norm: Norm, scale: Scale, limit: float | None = None, other: Norm | None = None) -> Values:
     """Return where the parts of a bar lie, in per cent of its width."""
     lower, upper = norm.lower or 0.0, norm.upper
+    start = scale.at(lower)
+    end = 1.0 if upper is None else scale.at(upper)
     return {
         "finite": norm.status != "non_finite",
-        "solid": _percent(scale.at(lower)) if lower else "",
-        "reach": _percent(scale.at(upper)) if upper else ("" if upper == 0.0 else "100%"),
-        "span": _percent((scale.at(upper) if upper is not None else 1.0) - scale.at(lower)),
+        "solid": _percent(start) if lower else "",
+        "span": _percent(end - start) if end - start > _VISIBLE else "",
+        "reach": _percent(end) if upper else "",
         "open": upper is None,
         "limit": _percent(scale.at(limit)) if limit else "",
         "ghost": _percent(scale.at(other.upper)) if other is not None and other.upper else "",
@@ -221,15 +225,30 @@ def _percent(share: float) -> str:
     return f"{100 * share:.4g}%"
 
 
+def _by_rule(findings: list[Finding]) -> list[Values]:
+    """Return the findings of each rule and severity under one heading."""
+    groups: dict[tuple[str, str], list[Values]] = {}
+    for finding in findings:
+        key = wording.label(finding), finding.rule
+        groups.setdefault(key, []).append(_finding(finding))
+    return [
+        {
+            "label": label,
+            "rule": rule,
+            "title": RULES[rule].title,
+            "remedy": RULES[rule].remedy,
+            "members": members,
+        }
+        for (label, rule), members in groups.items()
+    ]
+
+
 def _finding(finding: Finding) -> Values:
     return {
         "rule": finding.rule,
-        "label": wording.label(finding),
-        "title": RULES[finding.rule].title,
         "subject": shortened(wording.subject_of(finding), _NAME),
         "message": visible(finding.message),
         "place": wording.place_text(finding.place),
-        "remedy": RULES[finding.rule].remedy,
         "allowed": wording.allowed_text(finding),
     }
 

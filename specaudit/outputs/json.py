@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from specaudit import __version__
 from specaudit.errors import UnreadableModel
 from specaudit.policy import Finding, Verdict
-from specaudit.report import SCHEMA_VERSION, Measurement, Norm, Report
+from specaudit.report import SCHEMA_VERSION, Geometry, Measurement, Norm, Report
 
 SCHEMA = "specaudit.audit"
 
 Document = dict[str, Any]
 
+_PLAIN = Geometry((), (), ())
+
 
 def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
     """Return one object, or an array where there are several models."""
     documents = [document(report, verdict) for report, verdict in pairs]
-    return encode(documents[0] if len(documents) == 1 else documents)
+    return _written(documents[0] if len(documents) == 1 else documents)
 
 
 def encode(value: object) -> str:
@@ -31,9 +34,17 @@ def encode(value: object) -> str:
     A number that JSON has no word for becomes null; a lone surrogate, which no strict
     parser would take, its escape as text. Keys keep the order they were given in.
     """
-    text = msgspec.json.format(msgspec.json.encode(_clean(value)), indent=2).decode()
-    # Only strings can hold these: the same data, and a terminal that shows it stays safe.
-    return _UNSAFE.sub(_escape, text) + "\n"
+    return _written(_clean(value))
+
+
+def _written(value: object) -> str:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return escaped(text) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Return JSON text with every unsafe character, which only strings hold, as an escape."""
+    return _UNSAFE.sub(_escape, text)
 
 
 def document(report: Report, verdict: Verdict) -> Document:
@@ -117,7 +128,8 @@ class _Saved(Report, frozen=True, kw_only=True):
 
 
 def _report(saved: _Saved) -> Report:
-    return Report(*(getattr(saved, name) for name in Report.__struct_fields__))
+    report = Report(*(getattr(saved, name) for name in Report.__struct_fields__))
+    return replace(report, layers=tuple(map(_restored, report.layers)))
 
 
 def _refuse_contradictions(report: Report, where: str) -> None:
@@ -140,15 +152,28 @@ def _contradicts(norm: Norm) -> bool:
 def _layer(layer: Measurement) -> Document:
     content: Document = msgspec.to_builtins(layer)
     del content["seconds"]
-    content["norm"] = _norm(layer.norm)
-    for name in ("reshaped_norm", "operator_norm"):
+    for name in ("norm", "reshaped_norm", "operator_norm"):
         norm = getattr(layer, name)
         content[name] = None if norm is None else _norm(norm)
-    for name in ("spectrum", "op", "operator_norm"):
+    if layer.geometry is not None:
+        for name in ("output_padding", "padding_mode"):
+            if getattr(layer.geometry, name) == getattr(_PLAIN, name):
+                del content["geometry"][name]
+    if layer.operator_norm in (None, layer.norm):  # `_restored` puts it back
+        del content["operator_norm"]
+    for name in ("spectrum", "op"):
         if content[name] is None:
             del content[name]
     first = "name", "node", "kind", "shape", "dtype", "geometry", "norm", "reshaped_norm", "notes"
     return _first(content, first)
+
+
+def _restored(layer: Measurement) -> Measurement:
+    """Return a layer with the operator norm that was not written twice."""
+    both = layer.norm.of == "operator" and layer.reshaped_norm is not None
+    if layer.operator_norm is None and both:
+        return replace(layer, operator_norm=layer.norm)
+    return layer
 
 
 def _norm(norm: Norm) -> Document:
@@ -173,14 +198,15 @@ def _first(content: Document, first: tuple[str, ...]) -> Document:
 
 def _clean(value: Any) -> Any:
     """Return `value` with null for what is not finite and with text that is Unicode."""
-    if isinstance(value, float):
+    kind = type(value)
+    if kind is float:
         return value if math.isfinite(value) else None
-    if isinstance(value, str):
+    if kind is str:
         # A lone surrogate becomes the text of its escape.
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
+    if kind is dict:
         return {_clean(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if kind is list or kind is tuple:
         return [_clean(item) for item in value]
     return value
 

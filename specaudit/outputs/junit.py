@@ -40,9 +40,11 @@ def _suite(report: Report, verdict: Verdict) -> "TestSuite":
         found.setdefault((layer.name, layer.node), [])
     for finding in verdict.findings:
         found.setdefault((finding.layer, finding.node), []).append(finding)
+    cases = []
     for (name, node), findings in found.items():
         title = " ".join(visible(part) for part in (name, node) if part)
-        suite.add_testcase(_case(title or "network", visible(report.model.path), findings))
+        cases.append(_case(title or "network", visible(report.model.path), findings))
+    suite.add_testcases(cases)  # one at a time, each would count all the others again
     return suite
 
 

@@ -3,8 +3,8 @@ for (const table of document.querySelectorAll("table:not(.plain)")) {
   const body = table.tBodies[0], rows = [...body.rows];
   rows.forEach((row, place) => { row.place = place; });
   const number = (text) => {
-    const value = text.replace("~", "").trim();
-    return value === "∞" ? Infinity : value === "NaN" ? Infinity : value === "" || value === "—" ? -Infinity : Number(value);
+    if (text === "" || text === "—") return -Infinity;
+    return Number.isFinite(Number(text)) ? Number(text) : Infinity; // ∞, NaN, ~ an estimate
   };
   const states = ["fail", "unproven", "warn", "allowed", "pass"];
   const key = (row, column, numeric) => {
