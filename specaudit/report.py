@@ -5,11 +5,15 @@ The field names are those of the JSON contract (``schema`` ``specaudit.audit`` 1
 """
 
 import math
-from typing import Literal
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from specaudit.bracket import Bracket, Magnitude
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA_VERSION = "1.0"
 
@@ -238,6 +242,58 @@ class Report(msgspec.Struct, frozen=True):
     product: Product
     network: NetworkBound
     run: Run
+
+    def metrics(self) -> dict[str, float]:
+        """Return the finite numbers by name, for an experiment tracker.
+
+        Returns
+        -------
+        dict
+            ``norm/<layer>`` (the upper end), ``product/log10_upper``,
+            ``network/upper``, ``network/log10_upper``, ``network/lower``. A number that is
+            not proved to be finite is left out. A layer that several nodes apply has an
+            entry for each, ``norm/<layer>@<node>``.
+        """
+        count = Counter(layer.name for layer in self.layers)
+        found = {
+            f"norm/{layer.name}" + (f"@{layer.node}" if count[layer.name] > 1 else ""): (
+                layer.norm.upper
+            )
+            for layer in self.layers
+        }
+        found["product/log10_upper"] = self.product.log10_upper
+        for field in ("upper", "log10_upper", "lower"):
+            found[f"network/{field}"] = getattr(self.network, field)
+        return {name: value for name, value in found.items() if value is not None}
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return the layers as a pandas data frame, a row each; needs pandas."""
+        import pandas  # heavy, and only for those who have it
+
+        rows = [
+            {
+                "name": layer.name,
+                "node": layer.node,
+                "kind": layer.kind,
+                "shape": layer.shape,
+                "dtype": layer.dtype,
+                "lower": layer.norm.lower,
+                "upper": layer.norm.upper,
+                "status": layer.norm.status,
+                "method": layer.norm.method,
+                "reshaped_lower": layer.reshaped_norm.lower if layer.reshaped_norm else None,
+                "reshaped_upper": layer.reshaped_norm.upper if layer.reshaped_norm else None,
+            }
+            for layer in self.layers
+        ]
+        return pandas.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        # A notebook asks the object itself: the one import upwards, allowed by name in
+        # pyproject.toml.
+        from specaudit.outputs import notebook
+
+        return notebook.view(self)
 
 
 def finite_or_none(value: float) -> float | None:

@@ -1,0 +1,22 @@
+"""A report in a notebook: the page, in a frame of its own."""
+
+from html import escape
+
+from specaudit.outputs import html
+from specaudit.policy import judge
+from specaudit.report import Report
+
+
+def view(report: Report) -> str:
+    """Return the page as HTML that a notebook shows.
+
+    Notes
+    -----
+    In a sandboxed frame: the page's style stays out of the notebook's, and a script could
+    not reach it. The page allows only its own script in any case.
+    """
+    page = html.render([(report, judge(report))])
+    return (
+        '<iframe sandbox="allow-scripts" title="specaudit report" width="100%" height="640" '
+        f'style="border:0" srcdoc="{escape(page, quote=True)}"></iframe>'
+    )

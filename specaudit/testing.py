@@ -1,0 +1,63 @@
+"""For test suites: an assertion that is a proof.
+
+>>> from specaudit.testing import assert_bounded
+>>> assert_bounded("sample_models/mlp.onnx", max_norm=6.0, max_lipschitz=40.0)
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from specaudit import pipeline, policy
+from specaudit.outputs import terminal
+from specaudit.policy import Policy
+from specaudit.report import Report, Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from specaudit.model import Model
+
+
+def assert_bounded(
+    model: "str | os.PathLike[str] | Model | nn.Module",
+    *,
+    max_norm: float | None = None,
+    max_lipschitz: float | None = None,
+    settings: Settings | None = None,
+    rules: Policy | None = None,
+) -> Report:
+    """Fail unless every bound asked for is proved.
+
+    Parameters
+    ----------
+    model : path, Model or torch.nn.Module
+    max_norm : float, optional
+        Limit on the norm of every layer.
+    max_lipschitz : float, optional
+        Limit on the Lipschitz bound of the network, which takes a graph.
+    settings : Settings, optional
+        What the numbers depend on.
+    rules : Policy, optional
+        Instead of the default rules.
+
+    Returns
+    -------
+    Report
+        What was found, for further assertions.
+
+    Raises
+    ------
+    AssertionError
+        With the block that ``specaudit check`` prints for each finding.
+    ModelError
+        If the model cannot be audited: that is no assertion about it.
+    """
+    report = pipeline.audit(model, settings=settings)
+    asked = (rules or Policy()).with_flags(max_norm=max_norm, max_lipschitz=max_lipschitz)
+    verdict = policy.judge(report, asked)
+    if verdict.exit_code:
+        counted = [finding for finding in verdict.findings if finding.counts]
+        raise AssertionError(
+            "\n\n".join(terminal.block(finding, report.model.path) for finding in counted)
+        )
+    return report
