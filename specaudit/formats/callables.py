@@ -11,6 +11,7 @@ walked; calls of any other function, which are noted and whose arguments are wal
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from specaudit.errors import UnreadableModel
@@ -30,16 +31,19 @@ PLAIN: Final = listed(
         "_codecs": "encode",
         "argparse": "Namespace",
         "builtins": "bool bytearray bytes complex dict float frozenset int list long object range "
-        "set slice str tuple unicode xrange",
+        "set slice str tuple type unicode xrange",
         "collections": "Counter OrderedDict defaultdict deque",
         "copyreg": "_reconstructor __newobj__",
         "datetime": "date datetime time timedelta timezone",
         "decimal": "Decimal",
         "fractions": "Fraction",
         "functools": "partial",
+        "itertools": "count",
+        "logging": "Logger getLogger",
         "math": "exp log sqrt tanh",
         "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
         "pathlib._local": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+        "random": "Random",
         "re": "_compile",
         "types": "SimpleNamespace",
         "typing": "Any Dict List Optional Tuple Union",
@@ -58,18 +62,24 @@ REBUILDERS: Final = listed(
         "torch.nn.parameter": "UninitializedParameter UninitializedBuffer",
     }
 )
+WRAPPERS: Final = listed(  # as torch pickled parameters before 0.4, their state set on them
+    {"torch.autograd.variable": "Variable", "torch.nn.parameter": "Buffer Parameter"}
+)
 CALLABLE: Final = (
     PLAIN
     | REBUILDERS
+    | WRAPPERS
     | listed(
         {
             "torch": "Size device",
             "torch.jit._pickle": "build_boollist build_doublelist build_intlist build_tensorlist "
             "restore_type_tag",
+            "torch.nn.backends.thnn": "_get_thnn_function_backend",
             "torch.serialization": "_get_layout",
             "torch.torch_version": "TorchVersion",
             "numpy": "dtype ndarray",
             "numpy.core.multiarray": "_reconstruct scalar",
+            "numpy.core.numeric": "_frombuffer",
             "numpy.random._pickle": "__bit_generator_ctor __generator_ctor __randomstate_ctor",
         }
     )
@@ -80,6 +90,7 @@ LOADERS: Final = {"IPython", "cloudpickle", "dill", "joblib", "pkg_resources", "
 LIBRARIES: Final = {"jax", "keras", "numpy", "pandas", "scipy", "tensorflow", "torch"}
 
 
+@lru_cache(maxsize=1024)
 def named(module: str, name: str) -> Global:
     """The record of a mentioned name, under the module it has today; raises if it is dangerous."""
     for old, new in OLD_MODULES.items():

@@ -272,7 +272,8 @@ def add_tensors(
 
 def is_parameter(record: object) -> bool:
     """Whether the pickle makes it a Parameter."""
-    return type(record) is Call and record.callee.name.startswith("_rebuild_parameter")
+    name = record.callee.name if type(record) is Call else ""
+    return name == "Parameter" or name.startswith("_rebuild_parameter")
 
 
 def check_records(archive: Archive, root: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from specaudit.errors import UnreadableModel
-from specaudit.formats.callables import REBUILDERS
+from specaudit.formats.callables import REBUILDERS, WRAPPERS
 from specaudit.formats.files import shown
 from specaudit.formats.records import Call, Pairs, Storage, pairs_of, state_of
 
@@ -120,11 +120,13 @@ def is_tensor(record: object) -> bool:
     """Whether a record stands for a tensor, not for something that may hold some."""
     if type(record) is Call:
         full = str(record.callee)
-        return full in REBUILDERS or (full == ARRAY and not objects_of(record))
+        if full in WRAPPERS:
+            return bool(record.args) and is_tensor(record.args[0])
+        return full in REBUILDERS or (full in ARRAYS and not objects_of(record))
     return type(record) is Storage
 
 
-ARRAY: Final = "numpy.core.multiarray._reconstruct"
+ARRAYS: Final = frozenset(["numpy.core.multiarray._reconstruct", "numpy.core.numeric._frombuffer"])
 
 
 def objects_of(array: Call) -> list[object]:
@@ -154,7 +156,7 @@ def children(inventory: Inventory, path: Path, record: object, role: Role) -> It
         yield from dict_children(inventory, path, pairs, role)
     if type(record) is not Call:
         return
-    if str(record.callee) == ARRAY:
+    if str(record.callee) in ARRAYS:
         yield from ((path / str(i), item, role) for i, item in enumerate(objects_of(record)))
         return
     state = state_of(record)

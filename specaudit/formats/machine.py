@@ -6,7 +6,7 @@ from typing import Final
 
 from specaudit.errors import UnreadableModel
 
-MOST_OBJECTS: Final = 4_000_000  # containers, records, marks and memo entries: 150 bytes each
+MOST_OBJECTS: Final = 4_000_000  # all but numbers; memo entries and marks too: 150 bytes each
 
 
 class TruncatedPickle(UnreadableModel):
@@ -41,10 +41,11 @@ class Machine:
 
     def byte(self) -> int:
         """The next byte."""
-        if self.at >= self.end:
+        at = self.at
+        if at >= self.end:
             raise TruncatedPickle("truncated pickle")
-        self.at += 1
-        return self.data[self.at - 1]
+        self.at = at + 1
+        return self.data[at]
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""

@@ -50,17 +50,16 @@ def read_pickle(
         It is truncated or damaged, exceeds a budget, or mentions what is dangerous.
     """
     machine = Machine(data, start, persistent, ledger)
-    while True:
-        opcode = machine.byte()
-        if opcode == STOP:
-            break
+    left = MOST_OPCODES - ledger.opcodes
+    while (opcode := machine.byte()) != STOP:
         handler = HANDLERS[opcode]
         if handler is None:
             raise UnreadableModel(f"pickle is damaged: no opcode {opcode}, at byte {machine.at}")
-        ledger.opcodes += 1
-        if ledger.opcodes > MOST_OPCODES:
-            raise UnreadableModel(f"pickle has more than {MOST_OPCODES} opcodes")
         handler(machine)
+        left -= 1
+        if not left:
+            raise UnreadableModel(f"pickle has more than {MOST_OPCODES} opcodes")
+    ledger.opcodes = MOST_OPCODES - left
     if machine.marks:
         raise UnreadableModel("pickle is damaged: it stops inside a container")
     return machine.pop(), machine.at
@@ -148,7 +147,7 @@ def _unicode_line(m: Machine) -> None:
 
 def _counted_text(m: Machine, width: int) -> None:
     try:
-        m.push(_text(m.take(m.number(width))))
+        m.make(_text(m.take(m.number(width))))
     except UnicodeDecodeError as error:
         raise UnreadableModel("pickle is damaged: a string is not UTF-8") from error
 
@@ -296,12 +295,12 @@ OPCODES: Final[dict[bytes, Handler]] = {
     b"F": _float_line,
     b"G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
     b"S": _string_line,
-    b"T": lambda m: m.push(_old_text(m.take(m.number(4, signed=True)))),
-    b"U": lambda m: m.push(_old_text(m.take(m.byte()))),
-    b"B": lambda m: m.push(m.take(m.number(4))),
-    b"C": lambda m: m.push(m.take(m.byte())),
-    b"\x8e": lambda m: m.push(m.take(m.number(8))),
-    b"\x96": lambda m: m.push(m.take(m.number(8))),
+    b"T": lambda m: m.make(_old_text(m.take(m.number(4, signed=True)))),
+    b"U": lambda m: m.make(_old_text(m.take(m.byte()))),
+    b"B": lambda m: m.make(m.take(m.number(4))),
+    b"C": lambda m: m.make(m.take(m.byte())),
+    b"\x8e": lambda m: m.make(m.take(m.number(8))),
+    b"\x96": lambda m: m.make(m.take(m.number(8))),
     b"V": _unicode_line,
     b"X": lambda m: _counted_text(m, 4),
     b"\x8c": lambda m: _counted_text(m, 1),

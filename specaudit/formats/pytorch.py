@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from specaudit.errors import UnreadableModel, UnsupportedModel
 from specaudit.formats.checkpoints import Contents, door, read_old, read_zip
-from specaudit.formats.files import ModelFile
+from specaudit.formats.files import Fingerprint, ModelFile
 from specaudit.formats.legacy import MAGIC_NUMBER
+from specaudit.formats.safetensors import zero_tail
 from specaudit.formats.zips import MAGICS, Archive, read_archive
 from specaudit.model import Format, Model
 
@@ -78,7 +79,7 @@ def read(path: str, *, digest: bool) -> Model:
             where=path,
             help="load it with torch and save it again with torch.save",
         )
-    hashed = in_background(file.digest if digest else str)
+    marked = in_background(file.fingerprint if digest else lambda: Fingerprint("", 0))
     contents = Contents(path)
     source: Archive | ModelFile = file
     kind: Format = "pytorch"
@@ -89,9 +90,10 @@ def read(path: str, *, digest: bool) -> Model:
         verified()
     elif is_pickle(head):
         read_old(file, contents)
+        contents.notes.extend(zero_tail(marked().trailing_zeros, file.size))
     else:
         raise UnsupportedModel("neither a zip archive nor a pickle, as PyTorch files are")
-    return contents.model(kind, hashed(), source)
+    return contents.model(kind, marked().sha256, source)
 
 
 def in_background(work: Callable[[], T]) -> Callable[[], T]:

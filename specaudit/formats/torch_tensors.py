@@ -77,7 +77,7 @@ class Store:
             return self.view(record, record.kind, 0, (record.count,), (1,))
         if type(record) is not Call:
             return None
-        if record.callee.module == "numpy.core.multiarray":
+        if record.callee.module.startswith("numpy."):
             return numpy_array(record)
         rebuild = REBUILD.get(str(record.callee))
         if rebuild is None or record.new:
@@ -245,6 +245,9 @@ REBUILD: Final[dict[str, Rebuild]] = {
     "torch._utils._rebuild_parameter": Store.parameter,
     "torch._utils._rebuild_parameter_with_state": Store.parameter,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": Store.parameter,
+    "torch.autograd.variable.Variable": Store.parameter,
+    "torch.nn.parameter.Buffer": Store.parameter,
+    "torch.nn.parameter.Parameter": Store.parameter,
     "torch._utils._rebuild_qtensor": Store.quantised,
     "torch._utils._rebuild_sparse_tensor": Store.sparse,
     "torch._utils._rebuild_sparse_csr_tensor": Store.sparse,
@@ -308,21 +311,22 @@ def layout_name(record: object) -> str:
 
 
 def numpy_array(record: Call) -> Tensor | None:
-    """The array of ``numpy.core.multiarray._reconstruct`` and the state set on it."""
-    if record.callee.name != "_reconstruct" or not record.states:
-        return None
-    match record.states[-1]:
-        case (_, tuple() as shape, Call() as kind, column_major, (bytes() | str()) as data):
-            sizes = naturals(shape, "sizes")
+    """The array of ``_reconstruct`` and the state set on it, or of ``_frombuffer``."""
+    match record.callee.name, record.args, (record.states or [None])[-1]:
+        case "_reconstruct", _, (_, shape, Call() as kind, major, (bytes() | str()) as data):
+            column_major = major is True
+        case "_frombuffer", ((bytes() | str()) as data, Call() as kind, shape, order), _:
+            column_major = order == "F"
         case _:
             return None
+    sizes = naturals(shape, "sizes")
     dtype, big_endian = numpy_type(kind)
     if dtype not in ITEM_SIZES:
         return Missing("a NumPy array of a type that is not read")
     raw = data.encode() if isinstance(data, str) else data
     if len(raw) != math.prod(sizes) * ITEM_SIZES[dtype] or len(sizes) > 64:
         raise UnreadableModel("a NumPy array's data does not have its shape")
-    return Inline(raw, dtype, sizes, bool(column_major is True), big_endian)
+    return Inline(raw, dtype, sizes, column_major, big_endian)
 
 
 def numpy_type(record: Call) -> tuple[str, bool]:

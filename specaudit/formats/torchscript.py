@@ -1,6 +1,5 @@
 """What TorchScript's code says of its modules. It is text, and is searched, never run."""
 
-import ast
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -9,7 +8,7 @@ from specaudit.formats.containers import Describe, Description, Role
 from specaudit.formats.records import Call
 from specaudit.formats.zips import Archive
 
-MOST_CODE: Final = 64 << 20
+MOST_CODE: Final = 16 << 20
 CLASS = re.compile(r"^class (\w+)\(Module\):\n((?:^(?:[ \t].*)?\n)*)", re.MULTILINE)
 LISTED = re.compile(r'^  __(parameters|buffers)__ = \[([\w", ]*)\]$', re.MULTILINE)
 CONSTANT = re.compile(r"^  (\w+) : Final\[[^\n=]{1,200}\] = ([^\n]{1,200})$", re.MULTILINE)
@@ -41,8 +40,10 @@ def descriptions(archive: Archive, folder: str) -> Iterator[tuple[str, Descripti
     for name in archive.members:
         if not name.startswith(folder) or not name.endswith(".py"):
             continue
-        text = archive.read(name, left).decode("utf-8", "replace")
-        left -= len(text)
+        left -= archive.members[name].size
+        if left < 0:
+            return
+        text = archive.read(name, MOST_CODE).decode("utf-8", "replace")
         module = name[len(folder) : -len(".py")].replace("/", ".")
         for kind, body in CLASS.findall(text):
             yield f"{module}.{kind}", describe_class(f"{module}.{kind}", body)
@@ -62,12 +63,20 @@ def describe_class(full: str, body: str) -> Description:
 
 
 def literal(text: str) -> object:
-    """The value of a Python literal; None for anything else."""
+    """The value of a number, a truth, a plain text, or a flat sequence of them; else None."""
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]"):
+        return tuple(literal(part.strip()) for part in text[1:-1].split(",") if part.strip())
+    if text in WORDS:
+        return WORDS[text]
+    if re.fullmatch(r'"[^"\\]*"', text):
+        return text[1:-1]
     try:
-        value: object = ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+    except ValueError:
         return None
-    return value
+
+
+WORDS = {"True": True, "False": False, "None": None}
 
 
 def plain_name(full: str) -> str:

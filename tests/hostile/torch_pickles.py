@@ -174,6 +174,15 @@ for label, outcomes, content in [
 ]:
     file_case(f"pickle_{label}", outcomes, content)
 
+OLD_PARAMETER = call("torch.nn.parameter", "Parameter", W, b"\x88") + tuple_of(b"NN") + b"b"
+BACKEND = call("torch.nn.backends.thnn", "_get_thnn_function_backend")
+OLD_STATE = dict_of(
+    _backend=BACKEND,
+    _parameters=dict_of(w=OLD_PARAMETER),
+    _buffers=dict_of(),
+    _modules=dict_of(),
+)
+OLD_MODULE = mention("user", "Net") + b")\x81" + OLD_STATE + b"b"
 VIEW = storage(view=tuple_of(text("v"), number(0), number(16)))
 for label, content in [
     ("barren_laughs", zipped(dict_of(w=W, x=BARREN))),
@@ -205,6 +214,9 @@ for label, content in [
     ),
     ("foreign_enum", zipped(dict_of(w=W, e=call("user.kinds", "Kind", number(2))))),
     ("sparse_coo", sparse((0, 1, 0, 1), (4, 4))),
+    ("parameter_of_0_3", zipped(dict_of(w=OLD_PARAMETER))),
+    ("module_of_1_1", zipped(OLD_MODULE)),
+    ("logger", zipped(dict_of(w=W, log=call("logging", "getLogger", text("net"))))),
     ("legacy_valid", legacy()),
     ("legacy_trailing", legacy() + b"more"),
     ("legacy_view", legacy(dict_of(w=tensor(VIEW)))),
