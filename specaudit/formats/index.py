@@ -114,8 +114,10 @@ def unlisted(
 ) -> Iterable[Weight]:
     """The shards' weights; those the index leaves out say so, and `notes` count them."""
     extra = 0
-    for shard in shards.values():
+    for location, shard in shards.items():
         for weight in shard.weights:
+            if weight.storage:  # every shard calls its first storage the same
+                weight = replace(weight, storage=f"{location}/{weight.storage}")
             if weight.name in homes:
                 yield weight
             else:

@@ -3,13 +3,14 @@
 The target is never opened for writing. A file with a random name is made beside it
 (``O_EXCL``: a planted link is not followed), filled, synced, given the mode of the file it
 replaces, and renamed over it; then the folder is synced. A crash at any moment leaves
-either the old file or the new one.
+either the old file or the new one. Several files are made in a folder with a random name.
 """
 
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -72,6 +73,97 @@ def replacing(target: str, *, inputs: Iterable[str] = (), force: bool) -> Iterat
     finally:
         if os.path.lexists(temporary):
             os.unlink(temporary)
+
+
+@contextmanager
+def assembling(
+    folder: str,
+    names: Sequence[str],
+    *,
+    inputs: Iterable[str] = (),
+    force: bool,
+    create: bool = False,
+) -> Iterator[str]:
+    """Yield an empty folder; the files written to it are moved to `folder` when the block ends.
+
+    Parameters
+    ----------
+    folder : str
+    names : sequence of str
+        What will be written, relative to `folder`. The last file names the others: it is
+        moved last, and if one of the others replaces a file it is taken away before, so that
+        no moment shows a mixture of old and new.
+    inputs, force
+        As for `replacing`.
+    create : bool
+        Whether `folder` may be made; it then comes into being with all files in it.
+
+    Raises
+    ------
+    UsageError, OutputError
+        As `replacing` does.
+    """
+    targets = [os.path.join(folder, name) for name in names]
+    inputs = list(inputs)
+    modes = [check_target(target, inputs=inputs, force=force) for target in targets]
+    fresh = create and not os.path.lexists(folder)
+    home = os.path.dirname(os.path.abspath(folder)) if fresh else folder
+    label = os.path.basename(targets[-1])[:100]
+    temporary = os.path.join(home, f".{label}.{secrets.token_hex(8)}.tmp")
+    try:
+        os.mkdir(temporary, 0o777 if fresh else 0o700)
+        yield temporary
+        if fresh:
+            _sync_folders(temporary, names)
+            os.rename(temporary, folder)
+            _sync_folder(home)
+        else:
+            _move(temporary, folder, list(zip(names, modes, strict=True)), force=force)
+    except OSError as error:
+        raise _cannot_write(targets[-1], error) from error
+    finally:
+        if os.path.lexists(temporary):
+            shutil.rmtree(temporary)
+
+
+def _move(temporary: str, folder: str, files: list[tuple[str, int | None]], *, force: bool) -> None:
+    """Rename every file from one folder to the other; what cannot be finished is undone."""
+    names = [name for name, _ in files]
+    targets = [os.path.join(folder, name) for name in names]
+    for (name, mode), target in zip(files, targets, strict=True):
+        if mode is not None:
+            os.chmod(os.path.join(temporary, name), mode)
+        if not force and os.path.lexists(target):
+            raise _exists(target)  # it came while we worked
+        os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+        if name != os.path.basename(name):
+            _check_inside(target, folder)
+    if any(mode is not None for _, mode in files[:-1]) and os.path.lexists(targets[-1]):
+        os.unlink(targets[-1])
+    made: list[str] = []
+    try:
+        for (name, mode), target in zip(files, targets, strict=True):
+            os.rename(os.path.join(temporary, name), target)
+            if mode is None:
+                made.append(target)
+    except BaseException:
+        for target in made:
+            os.unlink(target)
+        raise
+    _sync_folders(folder, names)
+
+
+def _check_inside(target: str, folder: str) -> None:
+    """Raise if a link leads out of `folder` on the way to `target`."""
+    home = os.path.realpath(folder)
+    if os.path.commonpath([home, os.path.realpath(os.path.dirname(target))]) != home:
+        raise OutputError("a link leads out of the output's folder", where=target)
+
+
+def _sync_folders(folder: str, names: Sequence[str]) -> None:
+    """Sync every folder that holds one of the files."""
+    for inner in {os.path.dirname(name) for name in names}:
+        _sync_folder(os.path.join(folder, inner))
 
 
 def check_target(target: str, *, inputs: Iterable[str] = (), force: bool) -> int | None:

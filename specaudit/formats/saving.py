@@ -1,0 +1,129 @@
+"""Models back to files: the source with the bytes of the replaced tensors changed, no others.
+
+What a model consists of is copied into a folder of its own beside the target, the changed
+stretches on the way; then it is read again, judged by `verify`, and moved into place.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from io import FileIO
+from typing import TYPE_CHECKING, TypeAlias
+
+from specaudit.errors import UsageError
+from specaudit.formats import canvas
+from specaudit.formats.canvas import Patch, Values
+from specaudit.formats.files import ModelFile, shown
+from specaudit.formats.index import INDEX, Shards
+from specaudit.formats.onnx_tensors import TypedTensor
+from specaudit.formats.parts import parts_of
+from specaudit.formats.resealing import reseal
+from specaudit.formats.splices import Moves, Splice, write_spliced
+from specaudit.formats.strided import Strided
+from specaudit.formats.writing import assembling
+from specaudit.formats.zips import Archive
+from specaudit.model import Model
+
+if TYPE_CHECKING:
+    from specaudit.model import Tensor
+
+Replaced: TypeAlias = "Mapping[str, Tensor]"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file to be written: its name beside the target, what it is a copy of, what changes."""
+
+    name: str
+    source: ModelFile
+    splices: Sequence[Splice] = ()
+    finish: Callable[[FileIO, Moves], None] | None = None
+
+
+def save(
+    model: Model,
+    replaced: Replaced,
+    out: str,
+    *,
+    outputs: "Callable[[Model, Mapping[str, Values], str], list[Output]]",
+    force: bool,
+    verify: Callable[[str], None] | None,
+) -> tuple[str, ...]:
+    """Write the files of `model` with new values; see `specaudit.formats.save`."""
+    unknown = sorted(replaced.keys() - {weight.name for weight in model.weights})
+    if unknown:
+        raise UsageError(f"the model has no tensor {shown(unknown[0])}", where=model.path)
+    values: dict[str, Values] = {name: partial(replaced.__getitem__, name) for name in replaced}
+    folder, main = place_of(model, out)
+    planned = outputs(model, values, os.path.join(folder, main))
+    inputs = [output.source.path for output in planned]
+    names = [output.name for output in planned]
+    create = isinstance(model.source, Shards)
+    with assembling(folder, names, inputs=inputs, force=force, create=create) as workplace:
+        for output in planned:
+            write(output, os.path.join(workplace, output.name))
+        if verify is not None:
+            verify(os.path.join(workplace, names[-1]))
+    return tuple(os.path.join(folder, name) for name in names)
+
+
+def place_of(model: Model, out: str) -> tuple[str, str]:
+    """The folder to write to, and the name there of the file that names all others."""
+    if isinstance(model.source, Shards) and not out.endswith(INDEX):
+        return out, os.path.basename(model.source.file.path)
+    folder, name = os.path.split(out)
+    if not name:
+        raise UsageError("the output is a folder", where=out, help="name a file in it")
+    return folder or ".", name
+
+
+def write(output: Output, path: str) -> None:
+    """Write one file, and see it safely on the disk."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "x+b", buffering=0) as target:
+        moves = write_spliced(output.source, output.splices, target)
+        if output.finish is not None:
+            output.finish(target, moves)
+        os.fsync(target.fileno())
+
+
+def one_file(model: Model, values: Mapping[str, Values], out: str) -> list[Output]:
+    """The one file that a checkpoint, an archive or a safetensors file is."""
+    patches = [
+        Patch(weight.name, piece, new)
+        for weight in model.weights
+        for piece, new in parts_of(weight, values.get(weight.name))
+        if not isinstance(piece, TypedTensor)  # ONNX alone has them
+    ]
+    splices = list(canvas.splices(patches))
+    name = os.path.basename(out)
+    if not isinstance(model.source, Archive):
+        assert isinstance(model.source, ModelFile)
+        return [Output(name, model.source, splices)]
+    leaves = {
+        (patch.piece.region.offset, patch.piece.region.stored_size)
+        for patch in patches
+        if patch.values and isinstance(patch.piece, Strided)
+    }
+    source = model.source.file
+
+    def finish(target: FileIO, moves: Moves) -> None:
+        reseal(source, target, splices, moves, leaves)
+
+    return [Output(name, source, splices, finish)]
+
+
+def several_files(
+    model: Model,
+    values: Mapping[str, Values],
+    out: str,
+) -> list[Output]:
+    """Every shard of a set, then its index."""
+    shards = model.source
+    assert isinstance(shards, Shards)
+    written = []
+    for location, shard in shards.models.items():
+        (output,) = one_file(shard, values, out)
+        written.append(replace(output, name=location))
+    return [*written, Output(os.path.basename(out), shards.file)]
