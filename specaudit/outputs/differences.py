@@ -49,7 +49,7 @@ def text(comparison: Comparison, *, verbose: bool = False) -> str:
 def document(comparison: Comparison) -> dict[str, Any]:
     """Return the document of schema ``specaudit.diff``."""
     before, after = comparison.networks
-    return {
+    content = {
         "schema": "specaudit.diff",
         "schema_version": "1.0",
         "tool": {"name": "specaudit", "version": __version__},
@@ -69,6 +69,8 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "summary": comparison.summary(),
         "regressed": comparison.regressed,
     }
+    cleaned: dict[str, Any] = json.clean(content)
+    return cleaned
 
 
 def as_json(comparison: Comparison) -> str:

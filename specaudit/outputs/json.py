@@ -34,7 +34,7 @@ def encode(value: object) -> str:
     A number that JSON has no word for becomes null; a lone surrogate, which no strict
     parser would take, its escape as text. Keys keep the order they were given in.
     """
-    return _written(_clean(value))
+    return _written(clean(value))
 
 
 def _written(value: object) -> str:
@@ -72,7 +72,7 @@ def document(report: Report, verdict: Verdict) -> Document:
         "summary": msgspec.to_builtins(verdict.summary),
         "exit_code": verdict.exit_code,
     }
-    cleaned: Document = _clean(content)
+    cleaned: Document = clean(content)
     return cleaned
 
 
@@ -196,7 +196,7 @@ def _first(content: Document, first: tuple[str, ...]) -> Document:
     return {key: content[key] for key in first} | content
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """Return `value` with null for what is not finite and with text that is Unicode."""
     kind = type(value)
     if kind is float:
@@ -205,9 +205,9 @@ def _clean(value: Any) -> Any:
         # A lone surrogate becomes the text of its escape.
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if kind is dict:
-        return {_clean(key): _clean(item) for key, item in value.items()}
+        return {clean(key): clean(item) for key, item in value.items()}
     if kind is list or kind is tuple:
-        return [_clean(item) for item in value]
+        return [clean(item) for item in value]
     return value
 
 

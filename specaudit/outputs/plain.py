@@ -58,6 +58,7 @@ def _layer_lines(layers: Sequence[tuple[Measurement, float | None]], verdict: Ve
         of = f" of the {layer.norm.of}" if layer.norm.of else ""
         tail = f"; {other.of or 'other'} {wording.norm_text(other)}" if other else ""
         tail += f"; node {visible(layer.node)}" if layer.node else ""
+        tail += f"; {wording.spectrum_text(layer.spectrum)}" if layer.spectrum else ""
         tail += "".join(f"; {visible(note)}" for note in layer.notes)
         tail += f"; {', '.join(sorted(set(words)))}" if words else ""
         rows.append((visible(layer.name), kind, f"norm {norm}{of}{tail}"))

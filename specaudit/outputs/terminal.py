@@ -130,7 +130,9 @@ class _Chart:
             self._rows(layers)
             if left:
                 self._say(f"  {left}", "dim")
+            self._spectra(layers)
             self._say("")
+            self._notes(layers)
             self._bounds()
             self._skipped()
         if self.view.command == "check":
@@ -158,11 +160,25 @@ class _Chart:
             colour = _COLOURS.get(state, "cyan")
             judged = self.view.command == "check"
             mark = _MARKS[state] if judged or state != "pass" else " "
-            row = Text(f"{mark} ", f"bold {colour}")
+            row = Text().append(f"{mark} ", f"bold {colour}")
             for value, width, right in columns.cells(layer, limit):
                 row.append(_cell(value, width, right=right) + "  ", "default")
             row.append_text(_bar(layer, limit, scale, columns.bar, colour if judged else "cyan"))
             self._line(row)
+
+    def _spectra(self, layers: list[Judged]) -> None:
+        for layer, _ in layers:
+            if layer.spectrum is not None:
+                self._say("")
+                self._say(f"  {shortened(layer.name, self.width - 2)}")
+                self._wrapped(wording.spectrum_text(layer.spectrum), " " * 4, " " * 4, "cyan")
+
+    def _notes(self, layers: list[Judged]) -> None:
+        for note, names in wording.noted(layer for layer, _ in layers).items():
+            shown = names if self.view.verbose else names[:2]
+            more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+            listed = ", ".join(shortened(name, 40) for name in shown)
+            self._paragraph("note", f"{visible(note)}: {listed}{more}")
 
     def _bounds(self) -> None:
         network = self.report.network

@@ -1,10 +1,19 @@
 """What every format says in words: the model, the bounds, the findings, what was left out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from specaudit.outputs.escaping import size, visible
 from specaudit.policy import RULES, Finding, Place, Verdict, figures
-from specaudit.report import Factor, Measurement, NetworkBound, Norm, Product, Report, Skipped
+from specaudit.report import (
+    Factor,
+    Measurement,
+    NetworkBound,
+    Norm,
+    Product,
+    Report,
+    Skipped,
+    Spectrum,
+)
 
 KINDS = {
     "linear": "linear",
@@ -53,6 +62,32 @@ def upper_text(norm: Norm, limit: float | None = None) -> str:
     if norm.upper is None and norm.estimate is not None:
         return f"~{figures.ceiling(norm.estimate)}"
     return figures.ceiling(norm.upper, limit)
+
+
+def spectrum_text(spectrum: Spectrum) -> str:
+    """Return the leading singular values, the histogram as a row of blocks, the condition."""
+    leading = ", ".join(f"{value:.6g}" for value in spectrum.leading[:5])
+    text = f"σ ≈ {leading}{', …' if len(spectrum.leading) > 5 else ''}"
+    highest = max(spectrum.histogram_counts, default=0)
+    if highest:
+        # Rounded up: a single value among thousands still shows.
+        levels = [-(-8 * count // highest) for count in spectrum.histogram_counts]
+        low, high = (
+            10.0**edge for edge in (spectrum.histogram_edges[0], spectrum.histogram_edges[-1])
+        )
+        text += f"; {low:.2g} {''.join(' ▁▂▃▄▅▆▇█'[level] for level in levels)} {high:.2g}"
+    if spectrum.condition is not None:
+        text += f"; condition ≈ {spectrum.condition:.4g}"
+    return text
+
+
+def noted(layers: Iterable[Measurement]) -> dict[str, list[str]]:
+    """Return the notes on layers with the names of those that have them."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        for note in layer.notes:
+            found.setdefault(note, []).append(layer.name)
+    return found
 
 
 def other_norm(layer: Measurement) -> Norm | None:

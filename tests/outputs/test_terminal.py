@@ -76,6 +76,15 @@ def test_a_bar_shows_bracket_limit_and_ghost():
     assert row.endswith("┄▶")
 
 
+def test_spectra_and_notes_are_shown():
+    for view in (View(), View(width=80)):
+        text = render([PAIRS["clean"]], view)
+        assert "σ ≈ 0.99999, 0.8, 0.31" in text  # 0.9999904 to six digits
+        assert "0.01 ▂▇█ 1" in text  # 1, 4 and 5 of 5, in eighths rounded up
+        assert "condition ≈ 91" in text
+        assert "tied with mlp.gate.weight" in render([PAIRS["holes"]], view)
+
+
 def test_nothing_skipped_is_hidden():
     for view in (View(), View(width=80), View(width=80, verbose=True)):
         text = render([PAIRS["holes"]], view)
