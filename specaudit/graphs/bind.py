@@ -86,7 +86,9 @@ def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[
     Raises
     ------
     UnreadableModel
-        Two numbers contradict (if `strict`; else what was inferred stands).
+        Two numbers contradict (if `strict`; else what was inferred stands: in a branch that
+        may never be taken, and where the user's own shapes replace what the file was traced
+        with).
     """
     dtype = inferred.dtype or declared.dtype
     if declared.shape is None or inferred.shape is None:

@@ -20,6 +20,7 @@ LIVE_RESULTS = 4  # results of that size that may be held at once
 WORK = 1 << 31  # elements that one graph may have folded, beside 64 per element of its weights
 NODE_WORK = 1000
 CACHE_BYTES = 1 << 26
+KEPT = 1 << 22  # elements of small constants that one model may keep
 ERRORS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError)
 
 
@@ -134,6 +135,7 @@ class Folder:
     def _keep(self, name: str, value: Array) -> None:
         if value.nbytes > CACHE_BYTES // 4:
             return
+        value = value if value.base is None else value.copy()  # a view would keep all of it
         self.cache[name] = value
         self.held += value.nbytes
         while self.held > CACHE_BYTES:
@@ -238,11 +240,17 @@ class Budget:
         self.left = WORK + 64 * weights
         self.walked = 0
         self.walks = 4 * nodes + 1000
+        self.kept = KEPT
 
     def spend(self, elements: int) -> bool:
         """Take from the work for folding; False where it is used up."""
         self.left -= elements
         return self.left >= 0
+
+    def may_keep(self, elements: int) -> bool:
+        """Whether a small constant may be kept; the smallest always may."""
+        self.kept -= elements
+        return self.kept >= 0 or elements <= 16
 
     def may_walk_again(self) -> bool:
         """Whether bodies of loops may be walked another time."""

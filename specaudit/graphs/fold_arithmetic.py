@@ -169,7 +169,7 @@ def reduction(site: Site, inputs: Inputs) -> Sequence[Array] | None:
         axes = tuple(range(value.ndim))
     extremum = op in {"ReduceMax", "ReduceMin"}
     wide = value if extremum or not is_float(value.dtype) else value.astype(np.float64)
-    if wide.dtype.kind in "iu" and op == "ReduceMean":
+    if op == "ReduceMean" and (wide.dtype.kind in "iu" or not wide.size):
         return None
     out = REDUCTIONS[op](wide, axis=tuple(axes), keepdims=bool(site.integer("keepdims", 1)))
     return [_cast(np.asarray(out), value)]

@@ -109,16 +109,13 @@ def nonzero(site: Site, inputs: Inputs) -> Sequence[Array] | None:
     return None if value is None else [np.array(np.nonzero(np.atleast_1d(value)), dtype=np.int64)]
 
 
-PADDING = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-
-
 @folds("Pad", data=(0, 2))
 def padded(site: Site, inputs: Inputs) -> Sequence[Array] | None:
     """Elements put before and behind each axis, or with negative pads taken away."""
     value = inputs[0]
     pads = site.integers("pads") if site.opset < 11 else listed(inputs[1])
-    mode = PADDING.get(site.text("mode", "constant"))
-    if value is None or pads is None or mode is None:
+    mode = site.text("mode", "constant")
+    if value is None or pads is None or mode not in {"constant", "reflect", "edge", "wrap"}:
         return None
     axes = listed(inputs[3]) if len(inputs) > 3 and inputs[3] is not None else range(value.ndim)
     widths, cuts = [(0, 0)] * value.ndim, [slice(None)] * value.ndim

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
 from specaudit.errors import UnreadableModel, UnsupportedModel
-from specaudit.model import AttributeReference, Function, Graph, Node, ValueInfo
+from specaudit.model import AttributeReference, Function, Graph, Node, ValueInfo, Weight
 
 MOST_NODES = 1_000_000
 DEEPEST_NESTING = 32
@@ -17,11 +17,22 @@ Scope = MutableMapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A graph without calls; `opsets` holds the nodes whose versions differ from the graph's."""
+    """A graph without calls.
+
+    Attributes
+    ----------
+    opsets : mapping
+        By node name, the versions of nodes that are read by others than the graph's.
+    count : int
+        Nodes, those of subgraphs among them.
+    elements : int
+        Elements of all weights, wherever they are.
+    """
 
     graph: Graph
     opsets: Mapping[str, Mapping[str, int]]
     count: int
+    elements: int
 
 
 def flatten(graph: Graph) -> Flat:
@@ -44,7 +55,9 @@ def flatten(graph: Graph) -> Flat:
             help="flatten or split the model's functions before the audit",
         )
     inliner = _Inliner(graph)
-    return Flat(inliner.graph(graph, {}, "", {}, {}), inliner.opsets, count)
+    flat = inliner.graph(graph, {}, "", {}, {})
+    elements = sum(weight.size for weight in inliner.weights.values())
+    return Flat(flat, inliner.opsets, count, elements)
 
 
 def subgraphs(node: Node) -> Iterator[tuple[str, Graph]]:
@@ -128,6 +141,7 @@ class _Inliner:
         self.functions = graph.functions
         self.main_opsets = graph.opsets
         self.opsets: dict[str, Mapping[str, int]] = {}
+        self.weights: dict[int, Weight] = {}
         self.node_names: dict[str, int] = {}
         self.value_names = dict.fromkeys(_value_names(graph), 1)
 
@@ -145,6 +159,7 @@ class _Inliner:
             self._own_names(graph, frame)
         for node in graph.nodes:
             self._node(node, frame)
+        self.weights.update((id(weight), weight) for weight in graph.constants.values())
         return Graph(
             graph.name,
             tuple(frame.nodes),
@@ -200,6 +215,8 @@ class _Inliner:
             return value
         if isinstance(value, Graph):
             return self.graph(value, frame.names, frame.prefix, frame.attributes, frame.opsets)
+        if isinstance(value, Weight):
+            self.weights[id(value)] = value
         if isinstance(value, tuple) and value and isinstance(value[0], Graph):
             return tuple(self._attribute(item, node, frame) for item in value)
         return value

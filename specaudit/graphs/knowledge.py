@@ -1,6 +1,6 @@
 """What is known of the values of one graph, worked out in one walk over its nodes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from specaudit.errors import UnreadableModel
@@ -14,6 +14,7 @@ from specaudit.graphs.site import UNKNOWN, Array, Site, Type
 from specaudit.model import Graph, Node, Weight
 
 TEXT = {"str", "string", "object"}
+HIGHEST_RANK = 64  # NumPy's; a file may declare thousands of dimensions for each value
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Shared:
     """What a graph and the subgraphs in it have in common."""
 
     flat: Flat
-    symbols: dict[str, int]
+    symbols: Mapping[str, int]
     budget: Budget
     captures: Captures
 
@@ -166,26 +167,35 @@ class Knowledge:
 
     def _learn(self, node: Node) -> None:
         site = self.site(node)
-        try:
-            types = output_types(site)
-        except UnreadableModel:
-            if self.outer is None:
-                raise
-            types = (UNKNOWN,) * len(node.outputs)
-        for name, type_ in zip(node.outputs, types, strict=True):
+        for name, type_ in zip(node.outputs, self._typed(site), strict=True):
             if name:
                 self._settle(name, type_)
         if self._is_constant_node(site):
             self.constants.update(name for name in node.outputs if name)
+        if node.outputs and node.outputs[0] in self.weights:  # read when it is asked for
+            return
         for name, value in small_outputs(site, self).items():
+            if not self.shared.budget.may_keep(value.size):
+                continue
             self.small[name] = value
             if value.dtype != object:
                 self.constants.add(name)
                 self._settle(name, Type(self.types[name].dtype, value.shape))
 
+    def _typed(self, site: Site) -> tuple[Type, ...]:
+        try:
+            return output_types(site)
+        except UnreadableModel:
+            if self.outer is None:
+                raise
+            return (UNKNOWN,) * len(site.node.outputs)
+
     def _settle(self, name: str, inferred: Type) -> None:
         declared = self._declared.get(name, UNKNOWN)
-        self.types[name], assumed = merged(inferred, declared, name, strict=self.outer is None)
+        if len(inferred.shape or ()) > HIGHEST_RANK:
+            inferred = Type(inferred.dtype)
+        strict = self.outer is None and not self.shared.symbols
+        self.types[name], assumed = merged(inferred, declared, name, strict=strict)
         if assumed:
             self.assumed.append(name)
 

@@ -33,6 +33,8 @@ def ordered(graph: Graph, outside: Container[str], captures: Captures) -> tuple[
     waiting: dict[str, list[int]] = {}
     missing = Counter[int]()
     known = {info.name for info in graph.inputs} | graph.constants.keys()
+    # text is no weight: a reader leaves only its type behind
+    known |= {name for name, info in graph.values.items() if info.dtype == "string"}
     for index, node in enumerate(graph.nodes):
         for name in {*node.inputs, *captured(node, captures)}:
             if not name or name in known or (name not in producers and name in outside):

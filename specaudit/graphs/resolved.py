@@ -52,14 +52,12 @@ def resolve(
     """
     flat = flatten(graph)
     symbols = symbols_of(flat.graph, input_shapes)
-    weights = sum(weight.size for weight in flat.graph.constants.values())
     given = tuple(
         Type(info.dtype, input_shapes.get(info.name, bound(info.shape, symbols)))
         for info in flat.graph.inputs
     )
-    return ResolvedGraph(
-        Knowledge(flat.graph, Shared(flat, symbols, Budget(flat.count, weights), {}), None, given)
-    )
+    shared = Shared(flat, symbols, Budget(flat.count, flat.elements), {})
+    return ResolvedGraph(Knowledge(flat.graph, shared, None, given))
 
 
 class ResolvedGraph:

@@ -131,17 +131,18 @@ def transposed_convolution(site: Site) -> Sequence[Type]:
     mode = site.text("auto_pad", "NOTSET")
     out: list[Dimension] = []
     for axis, (n, k) in enumerate(zip(shape[2:], kernel, strict=True)):
-        if not isinstance(n, int):
-            out.append(None)
-        elif mode.startswith("SAME"):
-            out.append(n * strides[axis])
-        elif isinstance(k, int):
-            cut = pads[axis] + pads[axes + axis] if mode == "NOTSET" else 0
-            reach = dilations[axis] * (k - 1) + 1
-            out.append(strides[axis] * (n - 1) + extra[axis] + reach - cut)
-        else:
-            out.append(None)
+        reach = dilations[axis] * (k - 1) + 1 if isinstance(k, int) else None
+        cut = pads[axis] + pads[axes + axis] if mode == "NOTSET" else 0
+        out.append(_grown(n, strides[axis], reach, extra[axis] - cut, same=mode.startswith("SAME")))
     return [Type(site.dtype(0), (shape[0], channels, *out))]
+
+
+def _grown(n: Dimension, stride: int, reach: int | None, more: int, *, same: bool) -> Dimension:
+    if not isinstance(n, int) or reach is None:
+        return None
+    if same:  # where the window does not reach the next one, ONNX and onnxruntime differ
+        return n * stride if reach >= stride else None
+    return stride * (n - 1) + reach + more
 
 
 @shape_rule("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")

@@ -30,10 +30,16 @@ def shape_rule(*operations: str, domain: str = "") -> Callable[[Rule], Rule]:
     return enter
 
 
+MALFORMED = (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError)
+
+
 def output_types(site: Site) -> tuple[Type, ...]:
     """Types of the node's outputs; what no rule speaks of is unknown, never an error."""
     rule = RULES.get((site.node.domain, site.node.op))
-    types = tuple(rule(site)) if rule else ()
+    try:
+        types = tuple(rule(site)) if rule else ()
+    except MALFORMED:  # inputs or attributes that are not there, or of another kind
+        types = ()
     wanted = len(site.node.outputs)
     return (types + (UNKNOWN,) * wanted)[:wanted]
 

@@ -66,6 +66,8 @@ def exported(name: str, *, dynamo: bool, dynamic: bool) -> bytes:
     make, example, axes = CASES[name]
     torch.manual_seed(0)
     options = {"input_names": ["x"], "output_names": ["y"], "dynamo": dynamo}
+    if dynamo:
+        options["external_data"] = False
     if dynamic and dynamo:
         options["dynamic_shapes"] = (dict.fromkeys(axes, torch.export.Dim.DYNAMIC),)
     elif dynamic:

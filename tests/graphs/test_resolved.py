@@ -294,3 +294,17 @@ def test_a_contradiction_names_the_node(name) -> None:
     with pytest.raises(UnreadableModel) as caught:
         resolve(wrong)
     assert caught.value.where == "n"
+
+
+def test_the_users_shapes_win_over_what_the_file_was_traced_with() -> None:
+    traced = ValueInfo("y", "float32", (1, 3, 8))
+    stale = graph(Node("n", "Neg", ("x",), ("y",)), outputs=(traced,))
+    assert resolve(stale, input_shapes={"x": (4, 3, 6)}).shape("y") == (4, 3, 6)
+
+
+def test_text_that_a_reader_left_out_is_no_missing_value() -> None:
+    words = {"words": ValueInfo("words", "string", (2,))}
+    nodes = (Node("n", "StringNormalizer", ("words",), ("y",)),)
+    text = Graph("g", nodes, (X,), (ValueInfo("y"),), values=words, opsets={"": 17})
+    assert resolve(text).dtype("y") == "string"
+    assert not resolve(text).is_constant("words")
