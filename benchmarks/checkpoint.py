@@ -7,6 +7,7 @@ of every weight. It proves nothing, and calls the norm of a kernel that of its l
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -73,7 +74,10 @@ def transformer(
 
 
 def run(*arguments: str) -> None:
-    finished = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    # An installed package has its byte code; so has a checkout that is run twice.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment)
     if finished.returncode:
         raise SystemExit(finished.stderr or finished.stdout)
 

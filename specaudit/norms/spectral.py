@@ -114,9 +114,7 @@ def _certified(
         steps = settings.iterations or lanczos.STEPS
         method, guess = "lanczos", _krylov(gram, start, settings.rtol, steps)
     squared, matvecs = _squeeze(gram, guess, settings)
-    loss = (
-        round_up(gram.entry_error * round_up(math.sqrt(gram.square))) if gram.entry_error else 0.0
-    )
+    loss = round_up(gram.entry_error * round_up(math.sqrt(gram.square)))
     ends = Bracket(
         round_down(round_down(math.sqrt(squared.lower)) - loss),
         round_up(round_up(math.sqrt(squared.upper)) + loss),
@@ -215,6 +213,9 @@ def _matrix_free(operator: LinearOperator, settings: Settings) -> tuple[Norm, in
             operator, shape=(columns, rows), matvec=operator.rmatvec, rmatvec=operator.matvec
         )
     start = _random(min(rows, columns), [settings.seed], is_complex="complex" in operator.dtype)
+    if not np.all(np.isfinite(operator.matvec(start))):
+        reason = "the operator maps a vector to NaN or infinity"
+        return Norm(None, None, "non_finite", settings.method, reason=reason), 1
     if settings.method == "power":
         steps = settings.iterations or power.STEPS
         ritz = power.iterate(operator, start, tolerance=_tolerance(settings.rtol), steps=steps)

@@ -284,3 +284,5 @@ def test_operators_without_entries_are_estimated() -> None:
     blocks = spectral_norm(grouped([dense(first), dense(second)]), Settings(method="power"))
     largest = max(np.linalg.norm(first, 2), np.linalg.norm(second, 2))
     assert blocks.estimate == pytest.approx(largest, rel=1e-5)
+    broken = composed(dense(first), dense(np.full((20, 40), np.nan)))
+    assert spectral_norm(broken, Settings()).status == "non_finite"
