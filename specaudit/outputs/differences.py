@@ -12,6 +12,7 @@ from specaudit.outputs import html, json, wording
 from specaudit.outputs.bars import Scale, values_of
 from specaudit.outputs.escaping import shortened, size, visible
 from specaudit.outputs.markdown import code, prose
+from specaudit.outputs.pages import page
 from specaudit.policy import figures
 from specaudit.report import Measurement
 
@@ -106,7 +107,7 @@ def as_html(comparison: Comparison) -> str:
     layers = [layer for change in comparison.changes for layer in _both(change)]
     scale = Scale.over(values_of(layers, ()))
     summary = comparison.summary()
-    return html.page(
+    return page(
         "diff.html.j2",
         document(comparison),
         title=f"{visible(comparison.before.path)} → {visible(comparison.after.path)}",

@@ -1,23 +1,14 @@
 """One self-contained page: no network, no script needed, light and dark."""
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
-
-from specaudit import __version__
 from specaudit.outputs import json, wording
 from specaudit.outputs.bars import Scale, values_of
 from specaudit.outputs.escaping import shortened, size, visible
+from specaudit.outputs.pages import page
 from specaudit.policy import RULES, Finding, Verdict, figures
 from specaudit.report import Factor, Geometry, Measurement, Norm, Report, Spectrum
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 Values = dict[str, Any]
 
@@ -44,103 +35,74 @@ def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
         "report.html.j2",
         documents[0] if len(documents) == 1 else documents,
         title=title,
-        models=[_model(report, verdict) for report, verdict in pairs],
+        models=[
+            _model(report, verdict, document)
+            for (report, verdict), document in zip(pairs, documents, strict=True)
+        ],
     )
 
 
-def page(template: str, document: object, **values: object) -> str:
-    """Return a template's page with the style, the script, and a document embedded.
-
-    Notes
-    -----
-    The content security policy allows this very style and script, by their digests, and
-    nothing else: no network, no inline style, no other script, no frame, no form.
-    """
-    style, script = _asset("page.css"), _asset("page.js")
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    text: str = (
-        _environment()
-        .get_template(template)
-        .render(
-            style=style,
-            script=script,
-            policy=policy,
-            version=__version__,
-            document=embedded(document),
-            **values,
-        )
-    )
-    return text.rstrip("\n") + "\n"
-
-
-def embedded(document: object) -> str:
-    """Return JSON that ends no script element and opens none, whatever its strings hold."""
-    text = json.escaped(msgspec.json.encode(document).decode())
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-@lru_cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # 40 ms for this format alone
-
-    environment = Environment(
-        loader=PackageLoader("specaudit.outputs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(counted=wording.counted)
-    return environment
-
-
-def _asset(name: str) -> str:
-    return (files("specaudit.outputs") / "templates" / name).read_text("utf-8").strip()
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _model(report: Report, verdict: Verdict) -> Values:
-    limits = verdict.limits or (None,) * len(report.layers)
-    scale = Scale.over(values_of(report.layers, limits))
-    found = verdict.by_layer()
-    network, model = report.network, report.model
-    rows = [
-        _row(index, layer, limit, scale, found.get((layer.name, layer.node), ()))
-        for index, (layer, limit) in enumerate(zip(report.layers, limits, strict=True))
-    ]
-    standing = sorted(
-        (finding for finding in verdict.findings if finding.allowed is None),
-        key=lambda finding: ("error", "unproven", "warning", "note").index(wording.label(finding)),
-    )
+def _model(report: Report, verdict: Verdict, document: Values) -> Values:
     return {
-        "path": shortened(model.path, _NAME),
+        **_verdict(report, verdict),
+        **_layers(report, verdict),
+        **_bound(report),
+        "unseen": [wording.skipped_text(one) for one in report.skipped if not one.covered],
+        "skipped": [
+            (visible(reason), [(shortened(one.name, _NAME), size(one.shape)) for one in group])
+            for reason, group in wording.skipped_groups(report.skipped).items()
+        ],
+        "settings": [
+            (key.replace("_", " "), visible(str(value)))
+            for key, value in document["settings"].items()
+            if value not in (None, {}, [])
+        ],
+    }
+
+
+def _verdict(report: Report, verdict: Verdict) -> Values:
+    order = ("error", "unproven", "warning", "note")
+    standing = [finding for finding in verdict.findings if finding.allowed is None]
+    standing.sort(key=lambda finding: order.index(wording.label(finding)))
+    allowed = [finding for finding in verdict.findings if finding.allowed is not None]
+    return {
+        "path": shortened(report.model.path, _NAME),
         "line": wording.model_line(report),
-        "digest": model.sha256,
-        "notes": [visible(note) for note in model.notes],
+        "digest": report.model.sha256,
+        "notes": [visible(note) for note in report.model.notes],
         "outcome": verdict.outcome,
         "headline": wording.OUTCOMES[verdict.outcome],
         "tally": wording.tally(verdict),
         "findings": _by_rule(standing[:_FINDINGS]),
         "count": len(standing),
         "more_findings": max(len(standing) - _FINDINGS, 0),
-        "allowed": [_finding(finding) for finding in verdict.findings if finding.allowed][
-            :_FINDINGS
-        ],
+        "allowed": [_finding(finding) for finding in allowed[:_FINDINGS]],
+        "more_allowed": max(len(allowed) - _FINDINGS, 0),
+    }
+
+
+def _layers(report: Report, verdict: Verdict) -> Values:
+    limits = verdict.limits or (None,) * len(report.layers)
+    scale = Scale.over(values_of(report.layers, limits))
+    found = verdict.by_layer()
+    rows = [
+        _row(layer, limit, scale, found.get((layer.name, layer.node), ()))
+        for layer, limit in zip(report.layers, limits, strict=True)
+    ]
+    return {
         "rows": rows,
         "ticks": [(_percent(at), text) for at, text in scale.ticks(6)],
         "has_limits": any(limit is not None for limit in limits),
         "other": next((row["other_of"] for row in rows if row["other_of"]), ""),
+    }
+
+
+def _bound(report: Report) -> Values:
+    network = report.network
+    causes = (*network.unbounded, *network.unmodelled)
+    return {
         "product": wording.product_parts(report.product),
         "network": wording.network_parts(network),
-        "network_status": network.status,
         "details": list(wording.network_details(network)),
         "path_steps": list(_steps(network.factors))[:_STEPS],
         "path_still": sum(1 for factor in network.factors if factor.log10_factor == 0.0),
@@ -153,23 +115,12 @@ def _model(report: Report, verdict: Verdict) -> Values:
                 visible(one.reason),
                 CODES.get(one.code or "", ""),
             )
-            for one in (*network.unbounded, *network.unmodelled)
-        ],
-        "unseen": [wording.skipped_text(one) for one in report.skipped if not one.covered],
-        "skipped": [
-            (visible(reason), [(shortened(one.name, _NAME), size(one.shape)) for one in group])
-            for reason, group in wording.skipped_groups(report.skipped).items()
-        ],
-        "settings": [
-            (key.replace("_", " "), visible(str(value)))
-            for key, value in json.document(report, verdict)["settings"].items()
-            if value not in (None, {}, [])
+            for one in causes
         ],
     }
 
 
 def _row(
-    index: int,
     layer: Measurement,
     limit: float | None,
     scale: Scale,
@@ -179,7 +130,6 @@ def _row(
     state = next((word for word in _ORDER if word in words), "pass")
     other = wording.other_norm(layer)
     return {
-        "index": index,
         "state": state,
         "mark": _MARKS[state],
         "name": shortened(layer.name, _NAME),
@@ -189,7 +139,6 @@ def _row(
         "dtype": visible(layer.dtype),
         "lower": "—" if layer.norm.lower is None else figures.floor(layer.norm.lower, limit),
         "upper": wording.upper_text(layer.norm, limit),
-        "order": layer.norm.bracket.upper if layer.norm.upper is not None else 1e999,
         "limit": "" if limit is None else figures.exact(limit),
         "other": wording.upper_text(other) if other else "",
         "other_of": (other.of or "") if other else "",

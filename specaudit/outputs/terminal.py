@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from specaudit.outputs import plain, wording
 from specaudit.outputs.bars import Scale, values_of
-from specaudit.outputs.escaping import shortened, size, visible
-from specaudit.policy import RULES, Finding, Verdict, figures
-from specaudit.report import Measurement, Report
+from specaudit.outputs.chart import Columns, Judged, axis, bar, cell
+from specaudit.outputs.escaping import shortened, visible
+from specaudit.policy import RULES, Finding, Verdict
+from specaudit.report import Report
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-Judged = tuple[Measurement, float | None]
 
 _BLOCKS = 20  # findings shown in full; the rest is counted, and listed by -v
 _COLOURS = {"fail": "red", "unproven": "yellow", "warn": "yellow", "pass": "green"}
@@ -148,11 +147,11 @@ class _Chart:
             return
         limits = [limit for _, limit in layers]
         scale = Scale.over(values_of((layer for layer, _ in layers), limits))
-        columns = _Columns.fitting(layers, self.width)
+        columns = Columns.fitting(layers, self.width)
         header = Text("  ")
         for title, width, right in columns.titles():
-            header.append(_cell(title, width, right=right) + "  ", "dim")
-        header.append(_axis(scale, columns.bar), "dim")
+            header.append(cell(title, width, right=right) + "  ", "dim")
+        header.append(axis(scale, columns.bar), "dim")
         self._line(header)
         found = self.verdict.by_layer()
         for layer, limit in layers:
@@ -162,8 +161,8 @@ class _Chart:
             mark = _MARKS[state] if judged or state != "pass" else " "
             row = Text().append(f"{mark} ", f"bold {colour}")
             for value, width, right in columns.cells(layer, limit):
-                row.append(_cell(value, width, right=right) + "  ", "default")
-            row.append_text(_bar(layer, limit, scale, columns.bar, colour if judged else "cyan"))
+                row.append(cell(value, width, right=right) + "  ", "default")
+            row.append_text(bar(layer, limit, scale, columns.bar, colour if judged else "cyan"))
             self._line(row)
 
     def _spectra(self, layers: list[Judged]) -> None:
@@ -280,113 +279,7 @@ class _Chart:
         self.console.print(text, soft_wrap=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Widths of the columns; 0 leaves one out."""
-
-    name: int
-    kind: int
-    shape: int
-    norm: int
-    other: int
-    bar: int
-    wide: bool
-    other_title: str
-
-    @classmethod
-    def fitting(cls, layers: list[Judged], width: int) -> "_Columns":
-        from rich.cells import cell_len
-
-        wide = width >= 110
-        names = max(cell_len(visible(layer.name)) for layer, _ in layers)
-        others = [other for layer, _ in layers if (other := wording.other_norm(layer))]
-        kind = max(len(wording.KINDS[layer.kind]) for layer, _ in layers) if wide else 0
-        longest = max(len(size(layer.shape)) for layer, _ in layers)
-        shape = max(min(longest, 20 if wide else 12), 5)
-        norm = max(max(len(_norm_cell(layer, limit, wide)) for layer, limit in layers), 6)
-        norm = min(norm, 40 if wide else 18)
-        beside = 11 if others else 0
-        spent = 2 + sum(column + 2 for column in (kind, shape, norm, beside) if column)
-        name = max(min(names, width - spent - 2 - (30 if wide else 16)), 8)
-        title = "operator ≤" if others and others[0].of == "operator" else "reshaped ≤"
-        bar = max(width - spent - name - 2, 8)
-        return cls(name, kind, shape, norm, beside, bar, wide, title)
-
-    def titles(self) -> list[tuple[str, int, bool]]:
-        norm = "norm in" if self.wide else "norm ≤"
-        return self._present("layer", "kind", "shape", norm, self.other_title)
-
-    def cells(self, layer: Measurement, limit: float | None) -> list[tuple[str, int, bool]]:
-        other = wording.other_norm(layer)
-        return self._present(
-            layer.name,
-            wording.KINDS[layer.kind],
-            size(layer.shape),
-            _norm_cell(layer, limit, self.wide),
-            wording.upper_text(other) if other else "",
-        )
-
-    def _present(self, *values: str) -> list[tuple[str, int, bool]]:
-        widths = self.name, self.kind, self.shape, self.norm, self.other
-        aligned = False, False, False, True, True
-        columns = zip(values, widths, aligned, strict=True)
-        return [(value, width, right) for value, width, right in columns if width]
-
-
-def _norm_cell(layer: Measurement, limit: float | None, wide: bool) -> str:
-    if not wide or layer.norm.upper is None:
-        return wording.upper_text(layer.norm, limit)
-    return figures.interval(layer.norm.lower, layer.norm.upper, limit)
-
-
-def _cell(text: str, width: int, *, right: bool) -> str:
-    """Return `text` in exactly so many columns, whatever the width of its characters."""
-    from rich.cells import cell_len, set_cell_size
-
-    shown = shortened(text, width)
-    missing = width - cell_len(shown)
-    if missing < 0:
-        return set_cell_size(shown, width)
-    return " " * missing + shown if right else shown + " " * missing
-
-
 def _state(findings: tuple[Finding, ...]) -> str:
     words = ["allowed" if finding.allowed else finding.verdict for finding in findings]
     order = ("fail", "unproven", "warn", "allowed")
     return next((word for word in order if word in words), "pass")
-
-
-def _axis(scale: Scale, width: int) -> str:
-    line = [" "] * width
-    end = -2
-    for position, text in scale.ticks(max(width // 7, 1)):
-        start = round(position * (width - 1))
-        if start > end + 1 and start + len(text) <= width:
-            line[start : start + len(text)] = text
-            end = start + len(text)
-    return "".join(line)
-
-
-def _bar(layer: Measurement, limit: float | None, scale: Scale, width: int, colour: str) -> "Text":
-    from rich.text import Text
-
-    norm = layer.norm
-    if norm.status == "non_finite":
-        return Text("NaN or Inf"[:width], "red")
-    cells = [(" ", "default")] * width
-    column = width - 1
-    solid = round(scale.at(norm.lower or 0.0) * column)
-    reach = column if norm.upper is None else round(scale.at(norm.upper) * column)
-    for index in range(solid + 1, reach + 1):
-        cells[index] = ("┄", colour)
-    if norm.lower:
-        for index in range(solid + 1):
-            cells[index] = ("━", colour)
-    if norm.upper is None:
-        cells[column] = ("▶", colour)
-    other = wording.other_norm(layer)
-    if other is not None and other.upper:
-        cells[round(scale.at(other.upper) * column)] = ("◇", "default")
-    if limit is not None and limit > 0.0:
-        cells[round(scale.at(limit) * column)] = ("│", "bold")
-    return Text.assemble(*cells)
