@@ -111,20 +111,17 @@ def _by_names(
 ) -> Effect:
     query, key, value = names
     q, k, v = (context.facts(name) for name in names)
-    size = None if folded else context.resolved.shape(query)
-    width = size[-1] if size else None
     share = root(max(heads[0] // heads[1], 1))
     rows = context.resolved.shape(query)
     count = rows[-2] if rows is not None else None
-    length = width if isinstance(width, int) else None
     found = gains(
         Heads(
             count if isinstance(count, int) else None,
             scale,
             (
-                q.fibre(-1, length),
-                k.fibre(-1, length),
-                v.fibre(-1, None if folded else _last(context, value)),
+                _head_row(q, query, heads[0] if folded else 1, context),
+                _head_row(k, key, heads[1] if folded else 1, context),
+                _head_row(v, value, heads[1] if folded else 1, context),
             ),
             share,
             share,
@@ -132,15 +129,18 @@ def _by_names(
         (query, key, value),
         (context.live(query), context.live(key), context.live(value)),
     )
-    row = v.fibre(-1, None)
+    row = _head_row(v, value, heads[1] if folded else 1, context)
     joined = ranges.times(row, ranges.root(heads[0])) if folded else row
     return Effect(dict(enumerate(found)), facts=mixed(v, joined))
 
 
-def _last(context: Context, name: str) -> int | None:
+def _head_row(known: Facts, name: str, heads: int, context: Context) -> float:
+    """A bound of the rows inside one head, which are parts of the whole rows."""
     shape = context.resolved.shape(name)
     size = shape[-1] if shape else None
-    return size if isinstance(size, int) else None
+    width = size // heads if isinstance(size, int) else None
+    part = math.inf if width is None else ranges.times(ranges.root(width), known.magnitude)
+    return min(known.fibre(-1), part)
 
 
 @rule("MultiHeadAttention", domain="com.microsoft")

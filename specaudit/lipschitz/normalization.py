@@ -24,7 +24,7 @@ def inverse_root(epsilon: float) -> float:
     return outward(0.0, 1.0 / math.sqrt(epsilon)).hi
 
 
-@rule("BatchNormalization", "SpatialBN")
+@rule("BatchNormalization")
 def batch_normalization(node: Node, context: Context) -> Effect | tuple[Effect, ...]:
     """Per channel ``|gamma| / sqrt(var + epsilon)``; exact. In training mode by epsilon alone."""
     import numpy as np

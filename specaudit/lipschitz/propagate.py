@@ -8,7 +8,7 @@ from specaudit.graphs import ResolvedGraph
 from specaudit.lipschitz import families, patterns
 from specaudit.lipschitz.context import Context
 from specaudit.lipschitz.explain import causes, contributors, follow
-from specaudit.lipschitz.fusion import contract
+from specaudit.lipschitz.fusion import SINK, contract
 from specaudit.lipschitz.ranges import Facts
 from specaudit.lipschitz.steps import Columns, Step, adjoint, forward
 from specaudit.lipschitz.trace import Trace, trace
@@ -68,12 +68,11 @@ def bound(
             assumptions=assumptions,
         )
     plain = _compose("graph", found.steps, found.sources, outputs)
-    fused_steps = contract(found.steps, found.sources, outputs, context)
-    best = plain
-    if fused_steps is not None:
-        fused = _compose("fused", fused_steps, found.sources, outputs)
-        best = fused if fused.total < plain.total else plain
-    factors, fields = best.path(), magnitude_fields(best.total)
+    steps, ends = contract(found.steps, found.sources, outputs, context)
+    fused = _compose("fused", steps, found.sources, ends)
+    best = fused if fused.total < plain.total else plain
+    factors = tuple(factor for factor in best.path() if factor.node != SINK)
+    fields = magnitude_fields(best.total)
     return NetworkBound(
         "certified",
         upper=fields["upper"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from specaudit.bracket import UNBOUNDED, ZERO, Magnitude
+from specaudit.errors import SpecauditError
 from specaudit.lipschitz.rules import Gain, Infinite
 
 
@@ -15,6 +16,18 @@ class Option:
 
     gains: tuple[Gain, ...]
     joint: bool = False
+
+    def together(self) -> Magnitude:
+        """The bound where the inputs are different parts of one vector that moves as a whole.
+
+        By Cauchy and Schwarz: ``sum g_i |d_i| <= sqrt(sum g_i^2) |d|``.
+        """
+        if not self.joint:
+            return ZERO.hypot(*(finite(gain) for gain in self.gains))
+        largest = ZERO
+        for gain in self.gains:
+            largest = largest.max(finite(gain))
+        return largest
 
     def combine(self, incoming: Sequence[Magnitude]) -> Magnitude:
         """Return the bound of the step's outputs, given those of its inputs."""
@@ -36,7 +49,8 @@ class Step:
     """A node (or what took its place) between the values it reads and those it writes.
 
     Every one of `options` bounds all the outputs taken together. `selects` says that the
-    output is a selection of the first input along an axis, and which indices it takes.
+    output is a selection of the first input along an axis, and which indices it takes;
+    `parts` are the nodes that were fused into it.
     """
 
     node: str
@@ -46,6 +60,7 @@ class Step:
     options: tuple[Option, ...]
     rule: str = ""
     selects: tuple[int, frozenset[int]] | None = None
+    parts: tuple[str, ...] = ()
 
 
 Columns: TypeAlias = dict[str, tuple[Magnitude, ...]]
@@ -59,6 +74,8 @@ def finite(gain: Gain) -> Magnitude:
 def forward(steps: Sequence[Step], seeds: Mapping[str, tuple[Magnitude, ...]]) -> Columns:
     """Bound the Lipschitz constant of every value with respect to every seed column.
 
+    The last column of the seeds is the one in which all of them move as one vector.
+
     Notes
     -----
     The mean value theorem for vector functions (Clarke 1983, Proposition 2.6.5) writes
@@ -71,14 +88,32 @@ def forward(steps: Sequence[Step], seeds: Mapping[str, tuple[Magnitude, ...]]) -
     nothing = (ZERO,) * width
     for step in steps:
         incoming = [columns.get(name, nothing) for name in step.inputs]
-        if all(row is nothing for row in incoming):
-            continue
+        for index, name in enumerate(step.inputs):
+            # Read as 0, a value nobody made would make the bound a lie.
+            if name not in columns and _smallest(step, index).mantissa:
+                raise SpecauditError(f"{step.node} reads {name}, which no step makes")
         bounds = tuple(_least(step, [row[column] for row in incoming]) for column in range(width))
+        if _reads_only(step, seeds):
+            together = _least_together(step)
+            bounds = (*bounds[:-1], bounds[-1].min(together))
         for name in step.outputs:
             # A source keeps its seed: it does not depend on what it was looked up with.
             if name not in seeds:
                 columns[name] = bounds
     return columns
+
+
+def _reads_only(step: Step, seeds: Mapping[str, tuple[Magnitude, ...]]) -> bool:
+    """Whether the last column, in which all seeds move as one vector, has a better bound here."""
+    moving = [name for index, name in enumerate(step.inputs) if _smallest(step, index).mantissa]
+    return len(moving) > 1 and len(set(moving)) == len(moving) and seeds.keys() >= set(moving)
+
+
+def _least_together(step: Step) -> Magnitude:
+    best = UNBOUNDED
+    for option in step.options:
+        best = best.min(option.together())
+    return best
 
 
 def _least(step: Step, incoming: Sequence[Magnitude]) -> Magnitude:
