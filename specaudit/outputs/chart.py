@@ -1,6 +1,8 @@
 """The rows of the chart on a terminal: columns of a fixed width, and a bar."""
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from specaudit.outputs import wording
@@ -107,7 +109,7 @@ def bar(layer: Measurement, limit: float | None, scale: Scale, width: int, colou
     norm = layer.norm
     if norm.status == "non_finite":
         return Text("NaN or Inf"[:width], "red")
-    cells = [(" ", "default")] * width
+    cells = [(" ", "")] * width
     column = width - 1
     solid = round(scale.at(norm.lower or 0.0) * column)
     reach = column if norm.upper is None else round(scale.at(norm.upper) * column)
@@ -120,7 +122,8 @@ def bar(layer: Measurement, limit: float | None, scale: Scale, width: int, colou
         cells[column] = ("▶", colour)
     other = wording.other_norm(layer)
     if other is not None and other.upper:
-        cells[round(scale.at(other.upper) * column)] = ("◇", "default")
+        cells[round(scale.at(other.upper) * column)] = ("◇", "")
     if limit is not None and limit > 0.0:
         cells[round(scale.at(limit) * column)] = ("│", "bold")
-    return Text.assemble(*cells)
+    runs = groupby(cells, key=itemgetter(1))
+    return Text.assemble(*(("".join(mark for mark, _ in run), style) for style, run in runs))

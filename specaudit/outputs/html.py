@@ -105,7 +105,7 @@ def _bound(report: Report) -> Values:
         "network": wording.network_parts(network),
         "details": list(wording.network_details(network)),
         "path_steps": list(_steps(network.factors))[:_STEPS],
-        "path_still": sum(1 for factor in network.factors if factor.log10_factor == 0.0),
+        "path_still": len(network.factors) - len(wording.stretching(network.factors)),
         "path_nodes": [shortened(name, 80) for name in network.path][:_STEPS],
         "path_length": max(len(network.path), len(network.factors)),
         "unbounded": [
@@ -203,7 +203,7 @@ def _finding(finding: Finding) -> Values:
 
 
 def _steps(factors: tuple[Factor, ...]) -> Iterator[Values]:
-    moving = [factor for factor in factors if factor.log10_factor != 0.0]
+    moving = wording.stretching(factors)
     longest = max((abs(factor.log10_factor) for factor in moving), default=1.0)
     for factor in moving:
         share = 50 * abs(factor.log10_factor) / longest

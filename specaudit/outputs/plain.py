@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from specaudit.outputs import wording
 from specaudit.outputs.escaping import size, visible
 from specaudit.policy import Finding, Verdict
-from specaudit.report import Measurement, Report
+from specaudit.report import Measurement, Norm, Report
 
 _WIDEST = 48  # a longer name moves its own line only
 
@@ -54,17 +54,21 @@ def _layer_lines(layers: Sequence[tuple[Measurement, float | None]], verdict: Ve
         words = [wording.label(finding) for finding in found.get((layer.name, layer.node), ())]
         other = wording.other_norm(layer)
         kind = f"{layer.kind} {size(layer.shape)} {layer.dtype}"
-        norm = f"{wording.norm_text(layer.norm, limit)} by {visible(layer.norm.method)}"
-        of = f" of the {layer.norm.of}" if layer.norm.of else ""
-        tail = f"; {other.of or 'other'} {wording.norm_text(other)}" if other else ""
+        norm = f"{_of(layer.norm)} {wording.norm_text(layer.norm, limit)}"
+        norm += f" by {visible(layer.norm.method)}"
+        tail = f"; {_of(other)} {wording.norm_text(other)}" if other else ""
         tail += f"; node {visible(layer.node)}" if layer.node else ""
         tail += f"; {wording.spectrum_text(layer.spectrum)}" if layer.spectrum else ""
         tail += "".join(f"; {visible(note)}" for note in layer.notes)
         tail += f"; {', '.join(sorted(set(words)))}" if words else ""
-        rows.append((visible(layer.name), kind, f"norm {norm}{of}{tail}"))
+        rows.append((visible(layer.name), kind, norm + tail))
     name = max((len(row[0]) for row in rows if len(row[0]) <= _WIDEST), default=0)
     kind_width = max((len(row[1]) for row in rows if len(row[1]) <= _WIDEST), default=0)
     return [f"layer     {a.ljust(name)}  {b.ljust(kind_width)}  {c}" for a, b, c in rows]
+
+
+def _of(norm: Norm) -> str:
+    return f"{norm.of} norm" if norm.of else "norm"
 
 
 def _bound_lines(report: Report) -> list[str]:

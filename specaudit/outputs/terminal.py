@@ -161,7 +161,7 @@ class _Chart:
             mark = _MARKS[state] if judged or state != "pass" else " "
             row = Text().append(f"{mark} ", f"bold {colour}")
             for value, width, right in columns.cells(layer, limit):
-                row.append(cell(value, width, right=right) + "  ", "default")
+                row.append(cell(value, width, right=right) + "  ", "")
             row.append_text(bar(layer, limit, scale, columns.bar, colour if judged else "cyan"))
             self._line(row)
 
@@ -190,14 +190,25 @@ class _Chart:
         if len(details) > len(shown):
             more = wording.counted(len(details) - len(shown), "more reason")
             self._paragraph("", f"… {more} (-v)")
-        if network.contributors:
-            text = ", ".join(map(wording.factor_text, network.contributors))
+        largest = wording.stretching(network.contributors)
+        if largest:
+            text = ", ".join(map(wording.factor_text, largest))
             self._paragraph("", f"largest factors: {text}")
-        steps = list(map(wording.factor_text, network.factors)) or list(map(visible, network.path))
-        if len(steps) > 6 and not self.view.verbose:
-            steps = [*steps[:3], f"… {len(steps) - 5} more (-v) …", *steps[-2:]]
+        self._path()
+
+    def _path(self) -> None:
+        network = self.report.network
+        factors = list(network.factors)
+        if not self.view.verbose:
+            factors = wording.stretching(factors)
+        steps = list(map(wording.factor_text, factors)) or list(map(visible, network.path))
+        if len(steps) > 8 and not self.view.verbose:
+            steps = [*steps[:4], f"… {len(steps) - 7} more (-v) …", *steps[-3:]]
+        still = len(network.factors) - len(factors)
+        if still:
+            steps.append(f"({wording.counted(still, 'node')} ×1 left out)")
         if steps:
-            self._paragraph("path", " → ".join(steps))
+            self._paragraph("path", " → ".join(steps).replace(" → (", " ("))
 
     def _skipped(self) -> None:
         for hole in self.report.skipped:
@@ -255,10 +266,10 @@ class _Chart:
             text = f"{subject}: {visible(finding.message)}" if subject else visible(finding.message)
             self._paragraph(finding.rule, text, _COLOURS[finding.verdict])
 
-    def _paragraph(self, label: str, text: str, style: str = "default") -> None:
+    def _paragraph(self, label: str, text: str, style: str = "") -> None:
         self._wrapped(text, f"  {label:<9}", " " * 11, style)
 
-    def _wrapped(self, text: str, first: str, rest: str, style: str = "default") -> None:
+    def _wrapped(self, text: str, first: str, rest: str, style: str = "") -> None:
         lines = textwrap.wrap(
             text,
             self.width,
@@ -269,7 +280,7 @@ class _Chart:
         for line in lines or [first]:
             self._say(line, style)
 
-    def _say(self, text: str, style: str = "default") -> None:
+    def _say(self, text: str, style: str = "") -> None:
         from rich.text import Text
 
         self._line(Text(text, style))

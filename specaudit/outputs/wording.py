@@ -158,11 +158,17 @@ def network_details(network: NetworkBound) -> Iterator[tuple[str, str]]:
 
 
 def factor_text(factor: Factor) -> str:
-    """Return one step of the path with its factor."""
-    number = f"×{figures.ceiling(10.0**factor.log10_factor, digits=4)}"
+    """Return one step of the path with its factor, rounded to nearest: a hint, not a bound."""
     if abs(factor.log10_factor) > 300:
-        number = f"×10^{figures.ceiling(factor.log10_factor, digits=4)}"
+        number = f"×10^{factor.log10_factor:.4g}"
+    else:
+        number = f"×{10.0**factor.log10_factor:.4g}"
     return f"{visible(factor.node)} ({visible(factor.op)}) {number}"
+
+
+def stretching(factors: Iterable[Factor]) -> list[Factor]:
+    """Return the steps whose factor is not 1, rounding aside."""
+    return [factor for factor in factors if abs(factor.log10_factor) > 1e-9]
 
 
 def skipped_groups(skipped: tuple[Skipped, ...]) -> dict[str, list[Skipped]]:
