@@ -7,6 +7,7 @@ around it, which stands before that message; all other bytes are kept.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specaudit.errors import SpecauditError
 from specaudit.formats import canvas
 from specaudit.formats.canvas import Patch, Values
 from specaudit.formats.encoding import encode, patterns
@@ -27,7 +29,7 @@ from specaudit.formats.onnx_schema import (
 )
 from specaudit.formats.onnx_tensors import WIDTHS, TypedTensor, number_ends
 from specaudit.formats.parts import parts_of
-from specaudit.formats.protobuf import BYTES, FIXED, MESSAGES, TABLES, VARINT
+from specaudit.formats.protobuf import BYTES, FIXED, MESSAGES, TABLES, VARINT, Scanner
 from specaudit.formats.saving import Output
 from specaudit.formats.splices import Buffer, Splice, blocks_of, fixed
 from specaudit.formats.strided import Strided
@@ -36,6 +38,7 @@ from specaudit.model import Model
 
 KEY, VALUE = 1, 2
 SHA1_DIGITS = 40
+OWN = r"(\.\d+)?\.data"  # how a data file is called after its model
 
 
 def outputs(model: Model, values: Mapping[str, Values], out: str) -> list[Output]:
@@ -65,7 +68,11 @@ def outputs(model: Model, values: Mapping[str, Values], out: str) -> list[Output
             written.append(output)
         edits.extend(places.renamed(by_name))
         edits.extend(places.lengths(edits))
-    return [*written, Output(os.path.basename(out), file, [*within, *edits])]
+    inputs = [file, *(output.source for output in written)]
+    main = Output(
+        os.path.basename(out), file, [*within, *edits], obsolete=tuple(obsolete(out, inputs))
+    )
+    return [*written, main]
 
 
 def retyped(tensor: TypedTensor, values: Values) -> Iterator[Splice]:
@@ -276,6 +283,26 @@ def new_names(locations: list[str], model: ModelFile, out: str) -> dict[str, str
                 number += 1
             names[location] = name
     return names
+
+
+def obsolete(out: str, inputs: list[ModelFile]) -> Iterator[str]:
+    """The data files that the model at `out` names and that are named after it alone."""
+    try:
+        old = ModelFile.at(out)
+        with Scanner(old) as scanner:
+            scanner.read(ModelProto)  # for its checks: there may be anything at `out`
+        with old.open() as stream:
+            places = Map(stream)
+            places.read(ModelProto, 0, old.size, ())
+    except SpecauditError:
+        return
+    folder, main = os.path.split(out)
+    for name in places.locations():
+        path = os.path.join(folder, name)
+        if not re.fullmatch(re.escape(main) + OWN, name) or not os.path.isfile(path):
+            continue
+        if not any(ModelFile.at(path).same_file(file) for file in inputs):
+            yield path
 
 
 def free(folder: str, name: str) -> bool:

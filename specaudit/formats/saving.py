@@ -6,6 +6,7 @@ stretches on the way; then it is read again, judged by `verify`, and moved into 
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
@@ -33,12 +34,27 @@ Replaced: TypeAlias = "Mapping[str, Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file to be written: its name beside the target, what it is a copy of, what changes."""
+    """A file to be written.
+
+    Parameters
+    ----------
+    name : str
+        Beside the target.
+    source : ModelFile
+        What it is a copy of.
+    splices : sequence of Splice
+        What changes.
+    finish : callable, optional
+        What else is to be set right in the copy, once it is written.
+    obsolete : tuple of str
+        Files of the output that this one replaces, which nothing names any more.
+    """
 
     name: str
     source: ModelFile
     splices: Sequence[Splice] = ()
     finish: Callable[[FileIO, Moves], None] | None = None
+    obsolete: tuple[str, ...] = ()
 
 
 def save(
@@ -65,6 +81,9 @@ def save(
             write(output, os.path.join(workplace, output.name))
         if verify is not None:
             verify(os.path.join(workplace, names[-1]))
+    for path in planned[-1].obsolete:
+        with suppress(OSError):  # the new model is in place; what is left over harms nobody
+            os.unlink(path)
     return tuple(os.path.join(folder, name) for name in names)
 
 
