@@ -59,8 +59,8 @@ class Layer:
         ``linear``, ``recurrent`` (m, n) with ``y = W x``; ``convolution``
         (out, in/group, k…); ``convolution_transposed`` (in, out/group, k…); ``embedding``
         (entries, width); ``bilinear`` (out, in1, in2); ``scale`` (n,).
-    node : str or None
-        The graph node that applies it.
+    node, op : str or None
+        The graph node that applies it, and its operation.
     geometry : Geometry or None
         Of a convolution, where something says it.
     tensors : tuple of Weight
@@ -81,6 +81,7 @@ class Layer:
     tensors: "tuple[Weight, ...]" = ()
     write: "Callable[[NDArray[np.generic]], Mapping[str, NDArray[np.generic]]] | None" = None
     notes: tuple[str, ...] = ()
+    op: str | None = None
 
 
 def dense(matrix: Array) -> LinearOperator:

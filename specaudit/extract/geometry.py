@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from specaudit.graphs.resolved import ResolvedGraph
 from specaudit.model import Node
 from specaudit.report import Geometry, Kind
+
+if TYPE_CHECKING:
+    from specaudit.graphs.resolved import ResolvedGraph
 
 PaddingMode: TypeAlias = Literal["constant", "reflect", "edge", "wrap"]
 
@@ -95,7 +97,7 @@ class Padded:
 
 
 def of_node(
-    resolved: ResolvedGraph, node: Node, kind: Kind, shape: tuple[int, ...]
+    resolved: "ResolvedGraph", node: Node, kind: Kind, shape: tuple[int, ...]
 ) -> Padded | None:
     """Return the geometry of a ``Conv`` or ``ConvTranspose`` node; None if it is impossible.
 
@@ -133,7 +135,7 @@ def of_node(
 _AUTO = {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"}
 
 
-def _spatial(resolved: ResolvedGraph, name: str, rank: int) -> tuple[int, ...] | None:
+def _spatial(resolved: "ResolvedGraph", name: str, rank: int) -> tuple[int, ...] | None:
     shape = resolved.shape(name)
     if shape is None or len(shape) != rank + 2:
         return None
@@ -162,7 +164,7 @@ def _same(
 
 
 def _transposed(
-    resolved: ResolvedGraph,
+    resolved: "ResolvedGraph",
     node: Node,
     shape: tuple[int, ...],
     strides: tuple[int, ...],
@@ -202,7 +204,9 @@ def _transposed(
     return Padded(found, notes) if is_possible(found, "convolution_transposed", shape) else None
 
 
-def _with_pad(resolved: ResolvedGraph, node: Node, geometry: Geometry, rank: int) -> Padded | None:
+def _with_pad(
+    resolved: "ResolvedGraph", node: Node, geometry: Geometry, rank: int
+) -> Padded | None:
     pad = resolved.producer(node.inputs[0])
     if pad is None or pad.op != "Pad" or pad.domain:
         return None
@@ -225,7 +229,7 @@ def _with_pad(resolved: ResolvedGraph, node: Node, geometry: Geometry, rank: int
     return Padded(found, (f"with the Pad node {pad.name} before it",))
 
 
-def _spatial_pads(resolved: ResolvedGraph, pad: Node, rank: int) -> tuple[int, ...] | None:
+def _spatial_pads(resolved: "ResolvedGraph", pad: Node, rank: int) -> tuple[int, ...] | None:
     """Return a Pad node's pads of the spatial dimensions, if it has no others."""
     stated: object = pad.attributes.get("pads", pad.attributes.get("paddings"))
     if stated is None and len(pad.inputs) > 1:
@@ -246,7 +250,7 @@ def _spatial_pads(resolved: ResolvedGraph, pad: Node, rank: int) -> tuple[int, .
     return None if any((*begins[:2], *ends[:2])) else (*begins[2:], *ends[2:])
 
 
-def _fills_zero(resolved: ResolvedGraph, pad: Node) -> bool:
+def _fills_zero(resolved: "ResolvedGraph", pad: Node) -> bool:
     if len(pad.inputs) > 2 and pad.inputs[2]:
         value = resolved.constant(pad.inputs[2])
         return value is not None and not value.any()

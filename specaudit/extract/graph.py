@@ -1,7 +1,7 @@
 """The layers of a graph: one for each use of a weight; and what its other tensors are."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import specaudit.extract.nodes_quantised  # noqa: F401  enters its rules
 from specaudit.extract.entries import Entry
@@ -54,7 +54,8 @@ def _walk(resolved: ResolvedGraph) -> Iterator[Entry]:
     for node in resolved.nodes:
         rule = OPERATIONS.get((node.domain, node.op))
         if rule is not None and not _is_folded(resolved, node):
-            yield from rule(Use(resolved, node))
+            for entry in rule(Use(resolved, node)):
+                yield replace(entry, op=node.op) if isinstance(entry, Layer) else entry
         for body in resolved.subgraphs(node).values():
             yield from _walk(body)
 

@@ -65,6 +65,7 @@ def measure(layer: Layer, settings: Settings | None = None) -> Measurement:
         dtype=layer.dtype,
         norm=norm,
         node=layer.node,
+        op=layer.op,
         geometry=layer.geometry,
         reshaped_norm=reshaped,
         notes=notes,
