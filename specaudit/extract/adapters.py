@@ -8,7 +8,7 @@ is not covered.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -110,12 +110,23 @@ def _bare(base: str, a: Weight, b: Weight, shape: tuple[int, ...]) -> Effective:
     )
 
 
-def base_of(tensors: Mapping[str, Weight], weight: Weight) -> Effective:
-    """Return a base weight beside an adapter of unknown scale, named as the plain parameter."""
+def adapted(tensors: Iterable[str]) -> frozenset[str]:
+    """Return the modules that have an adapter, by name."""
+    return frozenset(match[1] for name in tensors if (match := _PART.match(name)))
+
+
+def base_of(modules: frozenset[str], weight: Weight) -> Effective:
+    """Return a base weight beside an adapter of unknown scale, named as the plain parameter.
+
+    `modules` are those of `adapted`.
+    """
     name = weight.name.replace(".base_layer.", ".")
     found = plain(weight)
-    adapted = any(
-        (match := _PART.match(other)) and name.startswith(f"{match[1]}.") for other in tensors
-    )
-    note = ("the base weight, without its adapter",) if adapted else ()
+    inside = any(name[:at] in modules for at in _dots(name, modules))
+    note = ("the base weight, without its adapter",) if inside else ()
     return replace(found, name=name, notes=found.notes + note)
+
+
+def _dots(name: str, modules: frozenset[str]) -> Iterator[int]:
+    """Yield the places of dots in a name that one of the modules may end before."""
+    return (at for at in {len(module) for module in modules} if name[at : at + 1] == ".")

@@ -29,6 +29,7 @@ def entries(model: Model) -> Iterator[Entry]:
     }
     grouped, claimed, holes = _groups(candidates, model)
     ties = _ties(model.weights)
+    adapted = adapters.adapted(candidates)
     stale = {effective.name for effective in grouped.values()}
     for weight in model.weights:
         if id(weight) in grouped:
@@ -42,7 +43,7 @@ def entries(model: Model) -> Iterator[Entry]:
         elif id(weight) in ties and _is_private(weight.name):
             yield skip(weight, f"a second name: {ties[id(weight)]}")
         else:
-            found = adapters.base_of(candidates, weight)
+            found = adapters.base_of(adapted, weight)
             yield from _noted(_measured(found, model, tensors), ties.get(id(weight)))
     for hole in holes:
         yield skip(hole.weight, hole.reason, covered=False)

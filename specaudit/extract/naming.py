@@ -95,7 +95,7 @@ def reading(
     if by_class is not None:
         return by_class
     long = [size for size in shape if size != 1]
-    if len(shape) < 2 or (len(long) < 2 and (leaf != "weight" or NORM & set(words(owner)))):
+    if len(shape) < 2 or (len(long) < 2 and (leaf not in KERNELS or NORM & set(words(owner)))):
         return _vector(owner, leaf, shape, sibling)
     if len(shape) == 2:
         return _matrix(owner, leaf, sibling)

@@ -4,6 +4,7 @@ The scale is one number, one a row, or one a block. bitsandbytes' int8 rows come
 ``SCB``, the row maxima: ``W = q * SCB / 127``.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ _SAME = 1e-6  # relative: float32 roundings of a multiple, not another matrix
 
 def resolve(tensors: "Mapping[str, Weight]") -> Iterator[Effective]:
     """Yield the dequantised weights of a bare checkpoint; packed ones as the problem they are."""
+    ordered = sorted(tensors)
     for name, weight in tensors.items():
         prefix = name.rpartition(".")[0]
         leaf = name.rpartition(".")[2]
@@ -31,7 +33,9 @@ def resolve(tensors: "Mapping[str, Weight]") -> Iterator[Effective]:
             for other in (*_SCALES, *_ZEROS, *_PACKED)
             if (key := f"{prefix}.{other}".lstrip(".")) in tensors and key != name
         }
-        inner = tuple(tensors[key] for key in tensors if key.startswith(f"{name}."))
+        # what begins with the name and a dot; "/" comes next after "."
+        first, last = (bisect_left(ordered, name + mark) for mark in "./")
+        inner = tuple(tensors[key] for key in ordered[first:last])
         if leaf in {"qweight", "weight_packed"}:
             effective = f"{prefix}.weight".lstrip(".")
             reason = f"integers packed by a scheme that is not read ({leaf})"
