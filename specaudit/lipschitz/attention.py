@@ -201,7 +201,8 @@ def group_query_attention(node: Node, context: Context) -> Effect:
     return Effect(dict(enumerate(found)), facts=Facts(-rows[2], rows[2]))
 
 
-@rule("LinearAttention", "FlexAttention")
+@rule("FlexAttention", domain="ai.onnx.preview")
+@rule("LinearAttention")
 def linear_attention(node: Node, context: Context) -> Effect:
     """A product of three activations."""
     reason = Infinite("B", f"{node.op} multiplies queries, keys and values")

@@ -1,6 +1,7 @@
 """What a rule may ask: shapes, constants, attributes, known ranges, norms of layers."""
 
 import math
+import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -199,8 +200,10 @@ class Context:
 
 
 def attribute(node: Node, name: str, default: T) -> T:
-    """An attribute of the type that its default has."""
-    value = node.attributes.get(name, default)
+    """An attribute of the type that its default has; real ones are single precision, always."""
+    value: object = node.attributes.get(name, default)
+    if isinstance(default, float) and value is default:
+        return type(default)(single(default))
     if isinstance(default, float) and isinstance(value, int):
         return type(default)(value)
     if isinstance(default, str) and isinstance(value, bytes):
@@ -208,6 +211,11 @@ def attribute(node: Node, name: str, default: T) -> T:
     if default is not None and not isinstance(value, type(default)):
         raise Missing(f"attribute {name} is not of the type that {node.op} has")
     return value  # type: ignore[return-value]
+
+
+def single(value: float) -> float:
+    """The number as ONNX keeps it: 1e-5 is 9.99999974738e-06, and its inverse root larger."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 def integers(node: Node, name: str) -> tuple[int, ...] | None:

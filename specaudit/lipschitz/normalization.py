@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from specaudit.bracket import Magnitude
 from specaudit.lipschitz import ranges
-from specaudit.lipschitz.context import Context, Dimension, attribute, gated
+from specaudit.lipschitz.context import Context, Dimension, attribute, gated, single
 from specaudit.lipschitz.ranges import UNKNOWN, Facts, outward
 from specaudit.lipschitz.rules import Effect, Gain, Infinite, Missing, magnitude, root, rule, unary
 from specaudit.model import Node
@@ -199,7 +199,7 @@ def group_normalization(node: Node, context: Context) -> Effect:
 @rule("MeanVarianceNormalization")
 def mean_variance_normalization(node: Node, context: Context) -> Effect:
     """``1e9``: the function body of ONNX adds 1e-9 to the deviation."""
-    return unary(Magnitude.of(outward(0.0, 1.0 / 1e-9).hi))
+    return unary(Magnitude.of(outward(0.0, 1.0 / single(1e-9)).hi))
 
 
 @rule("LpNormalization")

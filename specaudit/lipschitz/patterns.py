@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from specaudit.bracket import ONE, Magnitude
 from specaudit.lipschitz import activations, ranges
 from specaudit.lipschitz.attention_pattern import attention
-from specaudit.lipschitz.context import Context
+from specaudit.lipschitz.context import Context, single
 from specaudit.lipschitz.normalization_pattern import normalization
 from specaudit.lipschitz.reading import affine, affine_step, operands, plain, producer, scalar
 from specaudit.lipschitz.rules import Effect, magnitude, unary
@@ -77,7 +77,7 @@ def _clipped(x: str, gated: str, context: Context) -> Match | None:
 
 def _number(node: Node, name: str, default: float) -> float:
     value = node.attributes.get(name, default)
-    return float(value) if isinstance(value, int | float) else math.nan
+    return single(float(value)) if isinstance(value, int | float) else math.nan
 
 
 def _clip_ends(clip: Node, context: Context) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from specaudit.bracket import ONE, ZERO, Magnitude
 from specaudit.lipschitz import ranges
-from specaudit.lipschitz.context import Context, attribute
+from specaudit.lipschitz.context import Context, attribute, single
 from specaudit.lipschitz.linear import matrix_layer
 from specaudit.lipschitz.ranges import Facts
 from specaudit.lipschitz.rules import Effect, Gain, Infinite, Missing, magnitude, rule
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_STEPS = 100_000
 _MOST_TABLED = 48
 _DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
-_GATES = {"Sigmoid": 0.25, "Hardsigmoid": 0.2}
+_GATES = {"Sigmoid": 0.25, "Hardsigmoid": single(0.2)}
 _SQUASHED = ("Tanh", "Softsign")
 
 

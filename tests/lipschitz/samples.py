@@ -1551,6 +1551,7 @@ def _attention() -> None:
         {"q": [1, 1, 2, 2], "k": [1, 1, 2, 2], "v": [1, 1, 2, 2]},
         code="B",
         runs=False,
+        domain="ai.onnx.preview",
     )
     ms = {"domain": "com.microsoft", "in_type": F, "out_type": F}
     sample(
