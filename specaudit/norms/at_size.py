@@ -13,7 +13,7 @@ from specaudit.norms.climb import Climb, Peak, explore, heights
 from specaudit.norms.convolution import Placed
 from specaudit.norms.gram import U, gamma
 from specaudit.norms.padding import factor, is_circulant, multiplicity
-from specaudit.norms.samples import larger
+from specaudit.norms.samples import Samples
 from specaudit.norms.spectral import measured
 from specaudit.norms.supremum import supremum
 from specaudit.norms.taps import Taps
@@ -148,7 +148,7 @@ def _launched(taps: Taps, placed: Placed, first: Climb) -> tuple[float, Array]:
         outputs = np.zeros((taps.groups, wave.size), dtype=np.complex128)
         outputs[peak.group] = wave.reshape(-1)
         operator = placed.operator()
-        vector = operator.rmatvec(_like(taps, outputs.reshape(-1)))
+        vector = operator.rmatvec(taps.like(outputs.reshape(-1)))
         quotient = _quotient(taps, placed, vector)
         if best is None or quotient > best[0]:
             best = quotient, vector
@@ -233,16 +233,12 @@ def _grid(taps: Taps, placed: Placed, circles: tuple[bool, ...], peak: Peak) -> 
 
 def _largest(taps: Taps, points: Points, start: float, rtol: float, seed: int) -> float:
     """Return a bound, tight to about rtol, of the symbol's norm at all of some points."""
-    upper = round_up(start * (1.0 + rtol / 4))
+    upper, samples = round_up(start * (1.0 + rtol / 4)), Samples(taps)
     while True:
-        failed = larger(taps, points, np.full(len(points), upper))
+        failed = samples.larger(points, np.full(len(points), upper))
         if not failed.any():
             return upper
         points = points.take(failed)
         some = np.random.default_rng(seed).permutation(len(points))[:16]
         highest = float(heights(taps, points.take(np.sort(some)), seed=seed).max())
         upper = round_up(max(upper, highest) * (1.0 + rtol / 4))
-
-
-def _like(taps: Taps, array: Array) -> Array:
-    return namespace(taps.values).asarray(array, device=taps.values.device)

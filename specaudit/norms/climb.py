@@ -18,6 +18,9 @@ from specaudit.operators import Array
 _TURN = 1 << 26
 _STEPS = 8
 _HALVINGS = 12
+_FEW_TAPS = 64
+# Groups in which the climb goes on after its first cycle.
+_FEW_GROUPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +84,14 @@ def climb(
     library = namespace(taps.values)
     # Single precision is enough to climb with, and twice as fast.
     rough = rtol > 1e-4 and not taps.is_complex and taps.columns >= 64
-    values = taps.values if groups.size == taps.groups else taps.values[_like(taps, groups)]
+    values = taps.values if groups.size == taps.groups else taps.values[taps.like(groups)]
     if rough:
         values = library.astype(values, library.float32)
     rng = np.random.default_rng(seed)
     shape = (groups.size, taps.columns, starts.shape[1])
     vectors = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
     kind = library.complex64 if rough else library.complex128
-    vectors = library.astype(_like(taps, vectors), kind)
+    vectors = library.astype(taps.like(vectors), kind)
     turns, best, typical = starts.astype(np.float64), 0.0, 0.0
     for cycle in range(cycles):
         heights, vectors = _lanczos(values, taps.positions, turns, vectors)
@@ -98,6 +101,11 @@ def climb(
         if heights.max() <= best * (1.0 + rtol / 8):
             break
         best = float(heights.max())
+        if groups.size > _FEW_GROUPS:
+            kept = np.sort(np.argsort(-heights.max(axis=1))[:_FEW_GROUPS])
+            groups, turns, heights = groups[kept], turns[kept], heights[kept]
+            on_device = taps.like(kept)
+            values, vectors = values[on_device], vectors[on_device]
     chosen = _highest(heights)
     peaks = [_peak(taps, int(groups[g]), turns[g, s], on_cpu(vectors[g, :, s])) for g, s in chosen]
     return Climb(tuple(sorted(peaks, key=lambda peak: -peak.lower)), typical)
@@ -119,7 +127,7 @@ def heights(taps: Taps, points: Points, *, seed: int) -> NDArray[np.float64]:
         start = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
         turns = (points.steps[mine] / points.turns[mine])[None]
         values = taps.values[int(group) : int(group) + 1]
-        _, vectors = _lanczos(values, taps.positions, turns, _like(taps, start))
+        _, vectors = _lanczos(values, taps.positions, turns, taps.like(start))
         result[mine] = _lanczos(values, taps.positions, turns, vectors)[0][0]
     return result
 
@@ -204,21 +212,22 @@ def _search(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ``||F(.) v||`` and where it is a local maximum, from every frequency."""
     library = namespace(values)
-    images = library.permute_dims(_images(values, vectors), (0, 3, 1, 2))
-    small = images @ library.conj(library.permute_dims(images, (0, 1, 3, 2)))
-    small = on_cpu(small).astype(np.complex128)
+    images = on_cpu(library.permute_dims(_images(values, vectors), (0, 3, 1, 2)))
+    # The images of v under the taps, or, where those are long, their Gram matrix.
+    long = images.shape[-1] > images.shape[-2] <= _FEW_TAPS
+    small = images @ images.conj().swapaxes(-1, -2) if long else images
     moves = np.array(list(product((0.0, -1.0, 1.0), repeat=taps.axes)))
-    where = turns
-    squares = np.zeros(where.shape[:2])
+    waves = np.exp(-2j * np.pi * (turns @ taps.positions.T))
+    where, squares = turns, np.zeros(turns.shape[:2])
     for halving in range(_HALVINGS if taps.axes else 1):
         reach = 0.25 / np.maximum(taps.degrees, 1) / 2.0**halving
-        around = where[:, :, None, :] + moves * reach
-        waves = np.exp(-2j * np.pi * (around @ taps.positions.T))
-        # F v = sum_t waves_t image_t, and small[s, t] = <image_t, image_s>.
-        heights = np.einsum("gbms,gbms->gbm", waves @ small, waves.conj()).real
-        at = heights.argmax(axis=-1)[..., None]
-        squares = np.take_along_axis(heights, at, axis=-1)[..., 0]
-        where = np.take_along_axis(around, at[..., None], axis=-2)[:, :, 0]
+        around = waves[:, :, None] * np.exp(-2j * np.pi * ((moves * reach) @ taps.positions.T))
+        mixed = around @ small
+        heights = np.sum((mixed * (around if long else mixed).conj()).real, axis=-1)
+        at = heights.argmax(axis=-1)
+        squares = np.take_along_axis(heights, at[..., None], axis=-1)[..., 0]
+        waves = np.take_along_axis(around, at[..., None, None], axis=-2)[:, :, 0]
+        where = where + moves[at] * reach
     return np.sqrt(np.maximum(squares, 0.0)), where
 
 
@@ -241,7 +250,7 @@ def _peak(taps: Taps, group: int, turns: NDArray[np.float64], vector: Array) -> 
     phases = unit(total / _TURN)
     vector = vector.astype(np.complex128)
     vector /= np.linalg.norm(vector)
-    column = _like(taps, vector[None, :, None])
+    column = taps.like(vector[None, :, None])
     images = on_cpu(_images(taps.values[group : group + 1], column))[0, :, :, 0]
     image = phases @ images
     height = float(np.linalg.norm(image))
@@ -251,7 +260,3 @@ def _peak(taps: Taps, group: int, turns: NDArray[np.float64], vector: Array) -> 
     lower = (height * (1.0 - gamma(2 * one)) - loss) * (1.0 - gamma(2 * one) - 8 * U)
     shares = ((images @ (image / height if height else image).conj()) * phases).real
     return Peak(max(0.0, round_down(lower)), group, steps / _TURN, vector, shares)
-
-
-def _like(taps: Taps, array: Array) -> Array:
-    return namespace(taps.values).asarray(array, device=taps.values.device)

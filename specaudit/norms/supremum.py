@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from specaudit.bracket import Bracket, round_up
 from specaudit.norms.climb import Climb, Peak, climb
-from specaudit.norms.samples import failures
+from specaudit.norms.samples import Samples
 from specaudit.norms.taps import Taps
 from specaudit.norms.torus import Boxes, inflation, spares_middle
 
@@ -45,37 +45,48 @@ def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
         return Bracket(peak.lower, max(peak.lower, min(upper, float(mass.max()))))
     counts = _counts(taps, peak, max(rtol, _COARSEST_RTOL), first.typical / upper)
     boxes = Boxes.uniform(groups, counts, half=not taps.is_complex)
+    samples, new = Samples(taps), np.ones(len(boxes), dtype=np.bool_)
     for number in range(_MOST_PASSES):
-        failed = failures(taps, boxes, upper)
+        failed = np.zeros(len(boxes), dtype=np.bool_)
+        failed[new] = samples.failures(boxes.take(new), upper)
         if not failed.any():
             return Bracket(peak.lower, upper)
         higher = _higher(taps, peak, boxes.take(failed), rtol, seed + number + 2)
         if higher.lower > peak.lower:
             peak, upper = higher, max(upper, _raised(higher.lower, rtol))
-            failed[failed] = failures(taps, boxes.take(failed), upper)
+            failed[failed] = samples.failures(boxes.take(failed), upper)
             if not failed.any():
                 return Bracket(peak.lower, upper)
-        if _affordable(taps, boxes, failed, rtol):
-            boxes = boxes.split(failed)
+        losses = boxes.ratios(taps.degrees) - 1.0
+        if _affordable(taps, losses, failed, rtol):
+            boxes, new = boxes.split(failed, _innermost(losses))
         else:
             rtol *= 4.0
-        upper = max(upper, _raised(peak.lower, rtol))
+            upper, new = max(upper, _raised(peak.lower, rtol)), failed
     return Bracket(peak.lower, math.inf)
 
 
-def _affordable(taps: Taps, boxes: Boxes, failed: NDArray[np.bool_], rtol: float) -> bool:
-    """Whether splitting the boxes that failed can help, and at what price.
+def _innermost(losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the last axis along which a box loses no less than half of the most.
+
+    To halve along a later axis leaves more of the tiling as it is.
+    """
+    large = losses >= 0.5 * losses.max(axis=1, keepdims=True)
+    return np.asarray(losses.shape[1] - 1 - large[:, ::-1].argmax(axis=1), dtype=np.int64)
+
+
+def _affordable(
+    taps: Taps, losses: NDArray[np.float64], failed: NDArray[np.bool_], rtol: float
+) -> bool:
+    """Whether halving the boxes that failed can help, and at what price.
 
     Once a sample is inflated by much less than rtol, what fails does so because the sample
     itself is too large, or rounding is: no finer box will pass.
     """
     if not taps.axes:
         return False
-    worst = np.ones(len(boxes))
-    for axis, degree in enumerate(taps.degrees):
-        worst *= inflation(int(degree), boxes.counts[:, axis])
-    hopeless = worst[failed].min() < 1.0 + rtol / 64
-    price = float(len(boxes)) * 2**taps.axes * max(taps.columns, 8) ** 2 * taps.rows
+    hopeless = losses[failed].sum(axis=1).min() < rtol / 64
+    price = 4.0 * len(losses) * max(taps.columns, 8) ** 2 * taps.rows
     return not hopeless and price < _MOST_WORK
 
 
@@ -87,43 +98,48 @@ def _raised(lower: float, rtol: float) -> float:
 def _higher(taps: Taps, peak: Peak, failed: Boxes, rtol: float, seed: int) -> Peak:
     """Return the highest peak reached from some of the boxes that failed, or the old one."""
     rng = np.random.default_rng(seed)
-    chosen = failed.take(np.sort(rng.permutation(len(failed))[:8]))
+    chosen = failed.take(np.sort(rng.permutation(len(failed))[:6]))
     centres = (chosen.index + 0.5) / chosen.counts
     groups = np.unique(chosen.group)
     most = max(int(np.count_nonzero(chosen.group == group)) for group in groups)
     starts = np.stack(
         [np.resize(centres[chosen.group == group], (most, taps.axes)) for group in groups]
     )
-    found = climb(taps, groups, starts, rtol=rtol, seed=seed, cycles=3).peaks[0]
+    cycles = 2 if rtol > 1e-3 else 8
+    found = climb(taps, groups, starts, rtol=rtol, seed=seed, cycles=cycles).peaks[0]
     return found if found.lower > peak.lower else peak
 
 
 def _counts(taps: Taps, peak: Peak, rtol: float, typical: float) -> NDArray[np.int64]:
-    """Return the coarsest grid on which the peak's own sample should pass.
+    """Return the grid to begin with.
 
     Notes
     -----
     What inflation along an axis does to the height of the peak is the share in it of the
-    taps that are inflated. Where the symbol is `typical` times the bound, and passes on a
-    grid that is coarser still, that is where to start: only what is high is then split.
+    taps that are inflated; the grid on which the peak would just pass, each axis taking its
+    part of rtol, is the finest to begin with. The last axis starts at half of that, since
+    its boxes are halved one by one: on random kernels of 64 to 512 channels, a third fewer
+    samples than with equal parts and no halving. Where the symbol is `typical` times the
+    bound, and passes on a grid that is coarser still, that is where to start.
     """
-    budget = (1.0 + 0.92 * rtol) ** (1.0 / max(1, taps.axes))
+    parts = [1.0] if taps.axes == 1 else [0.7 / (taps.axes - 1)] * (taps.axes - 1) + [0.3]
+    counts = np.empty(taps.axes, dtype=np.int64)
     total = float(peak.shares.sum())
-    finest = np.empty(taps.axes, dtype=np.int64)
     for axis, degree in enumerate(taps.degrees.tolist()):
-        share = 1.0
+        share, loss = 1.0, rtol * parts[axis]
         if spares_middle(degree):
             middle = float(peak.shares[2 * taps.positions[:, axis] == degree].sum())
             share = min(1.0, max(0.25, 1.0 - middle / total))
         # cos x > 1 - x**2 / 2 in the inflation, solved for the number of cells, then tried.
-        guess = math.pi * degree / 2 / math.sqrt(2.0 * (budget - 1.0) / share)
+        guess = math.pi * degree / 2 / math.sqrt(2.0 * loss / share)
         sizes = np.arange(max(degree + 1, int(guess / 2)), int(2.0 * guess) + 2 * degree + 8)
-        finest[axis] = sizes[1.0 + share * (inflation(degree, sizes) - 1.0) <= budget][0]
+        counts[axis] = sizes[share * (inflation(degree, sizes) - 1.0) <= loss][0]
+    counts[-1] = max(taps.degrees[-1] + 1, -(-counts[-1] // 2))
     for halvings in (3, 2, 1):
-        counts = np.maximum(-(-finest // 2**halvings), taps.degrees + 1)
-        ratios = [
-            inflation(d, np.asarray(c)) for d, c in zip(taps.degrees.tolist(), counts, strict=True)
-        ]
-        if typical * 1.05 * float(np.prod(ratios)) <= 1.0:
-            return counts
-    return finest
+        coarse = np.maximum(-(-counts // 2**halvings), taps.degrees + 1)
+        ratios = [inflation(d, c) for d, c in zip(taps.degrees.tolist(), coarse, strict=True)]
+        # Of many groups, most are far below the highest: they need not be looked at closely.
+        sorts_out = taps.groups > 1 and halvings == 2
+        if sorts_out or typical * 1.05 * float(np.prod(ratios)) <= 1.0:
+            return coarse
+    return counts

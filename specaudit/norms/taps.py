@@ -115,18 +115,20 @@ class Taps:
         """Whether the kernel is complex."""
         return "complex" in str(self.values.dtype)
 
-    def mass(self, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Return, for each group, at least ``|| sum_t weights_t |values_t| ||_F``.
+    def like(self, array: Array) -> Array:
+        """Return a NumPy array in the library and on the device of the taps."""
+        return namespace(self.values).asarray(array, device=self.values.device)
+
+    def mass(self) -> NDArray[np.float64]:
+        """Return, for each group, at least ``|| sum_t |values_t| ||_F``.
 
         It bounds the norm of the symbol at every frequency, and the size of every sum that
-        is formed on the way to it; `weights` (all 1 by default) are not negative.
+        is formed on the way to it.
         """
         library = namespace(self.values)
         total = library.zeros_like(library.abs(self.values[:, 0]))
         for t in range(self.positions.shape[0]):
-            total = total + library.abs(self.values[:, t]) * float(
-                1.0 if weights is None else weights[t]
-            )
+            total = total + library.abs(self.values[:, t])
         squares = on_cpu(library.sum(total * total, axis=(1, 2)))
         count = self.rows * self.columns + 4 * len(self.positions) + 8
         return np.asarray(np.sqrt(squares) * (1.0 + 2.0 * gamma(count)), dtype=np.float64)

@@ -45,8 +45,10 @@ class Points:
         result = np.ones((len(self), len(positions)), dtype=np.complex128)
         for axis in range(self.steps.shape[1]):
             turns = self.turns[:, axis, None]
-            steps = self.steps[:, axis, None] * positions[:, axis] % turns
-            result *= unit(np.where(2 * steps > turns, steps - turns, steps) / turns)
+            places, which = np.unique(positions[:, axis], return_inverse=True)
+            steps = self.steps[:, axis, None] * places % turns
+            waves = unit(np.where(2 * steps > turns, steps - turns, steps) / turns)
+            result *= waves[:, which]
         return result
 
 
@@ -97,38 +99,49 @@ class Boxes:
         """Return some of the boxes."""
         return Boxes(self.group[which], self.index[which], self.counts[which])
 
-    def split(self, failed: NDArray[np.bool_]) -> "Boxes":
-        """Return what has to be looked at anew once some boxes `failed`, cut in halves.
+    def ratios(self, degrees: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the inflation of every box along every axis."""
+        columns = [inflation(int(d), self.counts[:, axis]) for axis, d in enumerate(degrees)]
+        return np.stack(columns, axis=1) if columns else np.ones((len(self), 0))
+
+    def split(
+        self, failed: NDArray[np.bool_], axes: NDArray[np.int64]
+    ) -> tuple["Boxes", NDArray[np.bool_]]:
+        """Return the boxes with those that `failed` halved, and which of them are new.
+
+        Parameters
+        ----------
+        failed : ndarray, shape (boxes,)
+        axes : ndarray, shape (boxes,)
+            Along which axis to halve.
 
         Notes
         -----
-        Where a box fails, the whole slab over its cell of the first axis is open again: all
-        its boxes are halved along that axis. Inside the slab, those over the failed box's
-        cell of the second axis are halved along the second; along the last axis it is only
-        the failed box itself. Slabs without a failure are done.
+        To halve a cell of axis j is to halve all boxes over it which share the cells of the
+        axes before j, for the rest of the tiling depends on it: for the last axis that is the
+        box alone, for the first a whole slab. Slabs without a failure are done, and left out.
         """
-        boxes, marked = self, failed
+        slabs = self._names(0)
+        kept = np.isin(slabs, slabs[failed])
+        boxes, failed, axes = self.take(kept), failed[kept], axes[kept]
+        new = failed.copy()
         for axis in range(self.counts.shape[1]):
-            keys = np.column_stack(
-                [boxes.group, boxes.index[:, : axis + 1], boxes.counts[:, : axis + 1]]
-            )
-            _, names = np.unique(keys, axis=0, return_inverse=True)
-            hit = np.isin(names, names[marked])
-            if axis == 0:
-                boxes, marked, hit = boxes.take(hit), marked[hit], hit[hit]
-            boxes, marked = boxes._halved(axis, hit, marked)
-        return boxes
+            names = boxes._names(axis)
+            hit = np.isin(names, names[failed & (axes == axis)])
+            order = np.concatenate([np.flatnonzero(~hit), *[np.flatnonzero(hit)] * 2])
+            still, moved = int(np.count_nonzero(~hit)), int(np.count_nonzero(hit))
+            boxes = Boxes(boxes.group[order], boxes.index[order], boxes.counts[order])
+            boxes.counts[still:, axis] *= 2
+            boxes.index[still:, axis] *= 2
+            boxes.index[still + moved :, axis] += 1
+            failed, axes, new = failed[order], axes[order], new[order]
+            new[still:] = True
+        return boxes, new
 
-    def _halved(
-        self, axis: int, hit: NDArray[np.bool_], marked: NDArray[np.bool_]
-    ) -> tuple["Boxes", NDArray[np.bool_]]:
-        order = np.concatenate([np.flatnonzero(~hit), np.flatnonzero(hit), np.flatnonzero(hit)])
-        children = Boxes(self.group[order], self.index[order].copy(), self.counts[order].copy())
-        start = int(np.count_nonzero(~hit))
-        children.counts[start:, axis] *= 2
-        children.index[start:, axis] *= 2
-        children.index[start + int(np.count_nonzero(hit)) :, axis] += 1
-        return children, marked[order]
+    def _names(self, axis: int) -> NDArray[np.int64]:
+        """Return equal numbers for boxes with equal cells along the axes up to one."""
+        parts = [self.group, *self.index.T[: axis + 1], *self.counts.T[: axis + 1]]
+        return np.unique(np.column_stack(parts), axis=0, return_inverse=True)[1].reshape(-1)
 
     def centres(self) -> "Points":
         """Return the middle of every box."""
