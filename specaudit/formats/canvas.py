@@ -121,8 +121,7 @@ class Canvas:
 
     def deflate(self) -> bytes:
         """The changed member, compressed again."""
-        packer = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -15)
-        return packer.compress(self.paint()) + packer.flush()
+        return deflated(self.paint())
 
     def paint(self) -> Buffer:
         """The changed bytes.
@@ -167,6 +166,12 @@ class Canvas:
             where=patch.file.path,
             help="save the model with these tensors cloned, or leave them out",
         )
+
+
+def deflated(data: Buffer) -> bytes:
+    """`data` compressed, as a member of an archive is."""
+    packer = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -15)
+    return packer.compress(data) + packer.flush()
 
 
 def splices(parts: Iterable[Patch]) -> Iterator[Splice]:

@@ -8,6 +8,7 @@ import numpy as np
 from specaudit.errors import UnsupportedModel
 from specaudit.formats.canvas import Values
 from specaudit.formats.composed import Quantised, Sparse
+from specaudit.formats.composed import values as numbers_of
 from specaudit.formats.files import shown
 from specaudit.formats.onnx_tensors import SparseTensor, TypedTensor
 from specaudit.formats.strided import Strided
@@ -20,10 +21,7 @@ Part: TypeAlias = tuple[Strided | StoredTensor | TypedTensor, Values | None]
 def parts_of(weight: Weight, values: Values | None) -> Iterator[Part]:
     """The stored tensors behind a weight, each with its new values, or None if it keeps its own.
 
-    Raises
-    ------
-    UnsupportedModel
-        New values are given, and the file cannot take them where this one keeps its own.
+    What is part of a pickle is left out; see `specaudit.formats.pickled`.
     """
     source = weight.source
     if isinstance(source, Strided | StoredTensor | TypedTensor):
@@ -40,12 +38,8 @@ def parts_of(weight: Weight, values: Values | None) -> Iterator[Part]:
         yield source.integers, None
         if isinstance(source.scales, Strided):
             yield source.scales, values and (lambda: scales(weight.name, source, values))
-        elif values:
-            refuse(weight.name, "its scale is part of a pickle, which is never rewritten")
         if isinstance(source.zero_points, Strided):
             yield source.zero_points, None
-    elif values:
-        refuse(weight.name, "its numbers are part of a pickle, which is never rewritten")
 
 
 def entries(
@@ -73,10 +67,15 @@ def entries(
 def scales(
     name: str, source: Quantised, values: Values
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    """The scale of each channel with which the integers stand for `values`."""
-    assert isinstance(source.scales, Strided)
+    """The scale, of each channel or of all, with which the integers stand for `values`.
+
+    Raises
+    ------
+    UnsupportedModel
+        There is none: the new values are not the old ones times a number.
+    """
     wanted = np.asarray(values(), dtype=np.float64)
-    old, current = np.asarray(source.scales.read(), dtype=np.float64), source.read()
+    old, current = numbers_of(source.scales), source.read()
     if wanted.shape != current.shape:
         refuse(name, f"values of shape {wanted.shape} for a tensor of shape {current.shape}")
     axis = source.axis or 0

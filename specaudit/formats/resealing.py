@@ -93,9 +93,10 @@ class Seal:
                         f"{line.entry.name} is a compressed archive in an archive"
                     )
                 self.archive(line.data, line.entry.size)
+            checksum, member_size = self.measure(line)
             if checked:
-                self.write_checksum(line)
-            self.write_size(line)
+                self.write_checksum(line, struct.pack("<L", checksum))
+            self.write_sizes(line, member_size)
         if self.moves:
             self.write_offsets(lines, start, size)
 
@@ -123,9 +124,8 @@ class Seal:
             yield Line(entry, at + offset, header, header + HEADER.size + own[9] + own[10])
             offset = extra_at + extra_length + comment
 
-    def write_checksum(self, line: Line) -> None:
+    def write_checksum(self, line: Line, checksum: bytes) -> None:
         """Its CRC-32 in the directory, in its header and behind its data, where it stands."""
-        checksum = struct.pack("<L", self.checksum(line))
         old = struct.pack("<L", line.entry.crc)
         self.write(self.moves(line.at) + ENTRY_CRC, checksum)
         at = self.moves(line.header) + HEADER_CRC
@@ -143,34 +143,39 @@ class Seal:
         at = self.moves(line.end)
         return at + 4 if self.read(at, 4) == DESCRIPTOR_MARK else at
 
-    def checksum(self, line: Line) -> int:
-        """CRC-32 of what the member now holds."""
+    def measure(self, line: Line) -> tuple[int, int]:
+        """CRC-32 and number of the bytes that the member now holds."""
         position, end = self.moves(line.data), self.moves(line.end)
         inflater = zlib.decompressobj(-15) if line.entry.method else None
-        checksum = 0
+        checksum = size = 0
         while position < end:
             block = self.read(position, min(BLOCK, end - position))
             position += len(block)
-            checksum = zlib.crc32(inflater.decompress(block) if inflater else block, checksum)
-        return checksum
+            held = inflater.decompress(block) if inflater else block
+            checksum = zlib.crc32(held, checksum)
+            size += len(held)
+        return checksum, size
 
-    def write_size(self, line: Line) -> None:
-        """How many bytes it takes, if that is another number now."""
-        size = self.moves(line.end) - self.moves(line.data)
-        old = line.entry.stored_size
-        if size == old:
+    def write_sizes(self, line: Line, size: int) -> None:
+        """How many bytes it holds and takes, if these are other numbers now."""
+        stored = self.moves(line.end) - self.moves(line.data)
+        old = line.entry
+        if (stored, size) == (old.stored_size, old.size):
             return
         at = self.moves(line.at)
-        self.renumber(at + ENTRY_STORED, self.wide(at, ENTRY, ENTRY_SIZE, ENTRY_STORED), size)
+        self.renumber(at + ENTRY_SIZE, self.wide(at, ENTRY, ENTRY_SIZE), size)
+        self.renumber(at + ENTRY_STORED, self.wide(at, ENTRY, ENTRY_SIZE, ENTRY_STORED), stored)
         at = self.moves(line.header)
-        if self.read(at + HEADER_STORED, 4) != bytes(4):  # else it only stands behind the data
-            self.renumber(
-                at + HEADER_STORED, self.wide(at, HEADER, HEADER_SIZE, HEADER_STORED), size
-            )
-        if line.entry.flags & DESCRIPTOR:
+        if self.read(at + HEADER_STORED, 8) != bytes(8):  # else they only stand behind the data
+            self.renumber(at + HEADER_SIZE, self.wide(at, HEADER, HEADER_SIZE), size)
+            wide = self.wide(at, HEADER, HEADER_SIZE, HEADER_STORED)
+            self.renumber(at + HEADER_STORED, wide, stored)
+        if old.flags & DESCRIPTOR:
             at = self.descriptor(line) + 4
-            both = struct.pack("<2L", old & SATURATED, line.entry.size & SATURATED)
-            self.write(at, struct.pack("<L" if self.read(at, 8) == both else "<Q", size))
+            narrow = self.read(at, 8) == struct.pack(
+                "<2L", old.stored_size & SATURATED, old.size & SATURATED
+            )
+            self.write(at, struct.pack("<2L" if narrow else "<2Q", stored, size))
 
     def write_offsets(self, lines: list[Line], start: int, size: int) -> None:
         """Where each member is, and where the directory."""

@@ -5,20 +5,22 @@ stretches on the way; then it is read again, judged by `verify`, and moved into 
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
 from typing import TYPE_CHECKING, TypeAlias
 
-from specaudit.errors import UsageError
-from specaudit.formats import canvas
+from specaudit.errors import UnsupportedModel, UsageError
+from specaudit.formats import canvas, pickled
 from specaudit.formats.canvas import Patch, Values
 from specaudit.formats.files import ModelFile, shown
 from specaudit.formats.index import INDEX, Shards
 from specaudit.formats.onnx_tensors import TypedTensor
 from specaudit.formats.parts import parts_of
+from specaudit.formats.pickled import is_pickled
+from specaudit.formats.regions import Region
 from specaudit.formats.resealing import reseal
 from specaudit.formats.splices import Moves, Splice, write_spliced
 from specaudit.formats.strided import Strided
@@ -116,21 +118,36 @@ def one_file(model: Model, values: Mapping[str, Values], out: str) -> list[Outpu
         if not isinstance(piece, TypedTensor)  # ONNX alone has them
     ]
     splices = list(canvas.splices(patches))
+    regions = {patch.piece.region for patch in patches if isinstance(patch.piece, Strided)}
+    inner = [(w, values[w.name]) for w in model.weights if w.name in values and is_pickled(w)]
+    if inner:
+        pickle = pickle_of(model, regions)
+        regions.add(pickle)
+        splices.append(pickled.splice(pickle, inner))
     name = os.path.basename(out)
     if not isinstance(model.source, Archive):
         assert isinstance(model.source, ModelFile)
         return [Output(name, model.source, splices)]
-    leaves = {
-        (patch.piece.region.offset, patch.piece.region.stored_size)
-        for patch in patches
-        if patch.values and isinstance(patch.piece, Strided)
-    }
+    leaves = {(region.offset, region.stored_size) for region in regions}
     source = model.source.file
 
     def finish(target: FileIO, moves: Moves) -> None:
         reseal(source, target, splices, moves, leaves)
 
     return [Output(name, source, splices, finish)]
+
+
+def pickle_of(model: Model, storages: Iterable[Region]) -> Region:
+    """The pickle that describes a checkpoint's tensors, and holds some of their numbers."""
+    source = model.source
+    if isinstance(source, ModelFile):  # a legacy checkpoint begins with its pickles
+        end = min((region.offset for region in storages), default=source.size)
+        return Region(source, "", 0, end, end)
+    assert isinstance(source, Archive)
+    found = [region for name, region in source.members.items() if name.endswith("/data.pkl")]
+    if len(found) != 1:
+        raise UnsupportedModel("numbers inside a pickle of this format are not written")
+    return found[0]
 
 
 def several_files(

@@ -49,9 +49,7 @@ def replacing(target: str, *, inputs: Iterable[str] = (), force: bool) -> Iterat
     """
     mode = check_target(target, inputs=inputs, force=force)
     folder = os.path.dirname(target) or "."
-    temporary = os.path.join(
-        folder, f".{os.path.basename(target)[:100]}.{secrets.token_hex(8)}.tmp"
-    )
+    temporary = _temporary(folder, target)
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(temporary, flags, 0o666 if mode is None else mode)
@@ -108,8 +106,7 @@ def assembling(
     modes = [check_target(target, inputs=inputs, force=force) for target in targets]
     fresh = create and not os.path.lexists(folder)
     home = os.path.dirname(os.path.abspath(folder)) if fresh else folder
-    label = os.path.basename(targets[-1])[:100]
-    temporary = os.path.join(home, f".{label}.{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(home, targets[-1])
     try:
         os.mkdir(temporary, 0o777 if fresh else 0o700)
         yield temporary
@@ -194,6 +191,12 @@ def check_target(target: str, *, inputs: Iterable[str] = (), force: bool) -> int
             help="name the file itself",
         )
     return stat.S_IMODE(found.st_mode)
+
+
+def _temporary(folder: str, target: str) -> str:
+    """A path in `folder` that nobody can foresee; its name says what it is to become."""
+    label = os.fsdecode(os.fsencode(os.path.basename(target))[:100])  # a name has 255 bytes
+    return os.path.join(folder, f".{label}.{secrets.token_hex(8)}.tmp")
 
 
 def _exists(target: str) -> UsageError:

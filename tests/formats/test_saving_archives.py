@@ -155,10 +155,59 @@ def test_a_whole_module_and_its_optimizer_come_back(tmp_path: Path) -> None:
         assert torch.equal(moments, optimizer.state_dict()["state"][0]["exp_avg"])
 
 
-def test_numbers_inside_a_pickle_are_refused(tmp_path: Path) -> None:
-    path = checkpoint(tmp_path / "a.pt", {"w": np.eye(3), "v": torch.eye(3)})
+@pytest.mark.parametrize("kind", ["zip", "deflated", "legacy"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_inside_a_pickle(kind: str, protocol: int, tmp_path: Path) -> None:
+    """Up to protocol 2 their bytes are text, and its length changes with them."""
+    old = {
+        "array": RNG.standard_normal((30, 20)),
+        "tensor": torch.ones(3, 3),
+        "fortran": np.asfortranarray(RNG.standard_normal((4, 5)).astype(np.float32)),
+        "big": RNG.standard_normal((4, 5)).astype(">f4"),
+    }
+    path, out = tmp_path / "a.pt", tmp_path / "b.pt"
+    legacy = kind == "legacy"
+    torch.save(old, path, pickle_protocol=protocol, _use_new_zipfile_serialization=not legacy)
+    if kind == "deflated":
+        path = rezipped(path, tmp_path / "c.pt")
     model = load(str(path))
-    with pytest.raises(UnsupportedModel, match=r"w cannot be written.*pickle"):
-        save(model, {"w": np.zeros((3, 3))}, tmp_path / "b.pt")
-    save(model, {"v": np.zeros((3, 3))}, tmp_path / "b.pt")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pt", "b.pt"]
+    new = {w.name: RNG.standard_normal(w.shape).astype(np.float32) for w in model.weights}
+    save(model, new, out)
+    if not legacy:
+        check_archive(out.read_bytes())
+    written = {weight.name: weight.read() for weight in load(str(out)).weights}
+    found = torch.load(out, weights_only=False)
+    for name, wanted in new.items():
+        assert np.array_equal(np.asarray(found[name]), wanted)
+        assert np.array_equal(written[name], wanted)
+    assert found["fortran"].flags.f_contiguous
+    save(
+        load(str(out)), {name: np.asarray(values) for name, values in old.items()}, path, force=True
+    )
+    again = load(str(path))
+    assert all(np.array_equal(w.read(), np.asarray(old[w.name])) for w in again.weights)
+
+
+def test_an_array_that_stands_twice_in_a_pickle_is_refused(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "a.pt", {"w": np.eye(3), "u": np.eye(3), "v": torch.eye(3)})
+    with pytest.raises(UnsupportedModel, match=r"w cannot be written: its bytes stand 2 times"):
+        save(load(str(path)), {"w": np.zeros((3, 3))}, tmp_path / "b.pt")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_tensor_quantised_as_a_whole_is_scaled(legacy: bool, tmp_path: Path) -> None:
+    w = torch.quantize_per_tensor(torch.randn(6, 8), 0.037, 3, torch.quint8)
+    path, out = tmp_path / "a.pt", tmp_path / "b.pt"
+    torch.save({"w": w, "v": torch.ones(2)}, path, _use_new_zipfile_serialization=not legacy)
+    model = load(str(path))
+    old = model.weights[0].read()
+    save(model, {"w": old * 0.3}, out)
+    found = torch.load(out, weights_only=True)["w"]
+    assert torch.equal(found.int_repr(), w.int_repr())
+    assert found.q_scale() == pytest.approx(0.037 * 0.3, rel=1e-15)
+    assert path.stat().st_size == out.stat().st_size
+    with pytest.raises(UnsupportedModel, match="no scale"):
+        save(model, {"w": old + 1}, out, force=True)

@@ -20,6 +20,7 @@ import safetensors.numpy
 from specaudit.errors import OutputError, UnreadableModel, UnsupportedModel, UsageError
 from specaudit.formats import load, save
 from specaudit.model import Model
+from tests.formats.mutants import mutants
 from tests.formats.test_saving_onnx import external
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
@@ -236,6 +237,39 @@ def test_a_set_that_replaces_one_is_never_a_mixture(
 
 def by_name(model: Model, names: dict[str, np.ndarray]) -> list[tuple[str, "object"]]:
     return [(weight.name, weight) for weight in model.weights if weight.name in names]  # type: ignore[misc]
+
+
+def test_a_long_name(tmp_path: Path) -> None:
+    """255 bytes are 63 characters of four; the temporary name must not be longer."""
+    _path, model, new = model_in(tmp_path / "in")
+    out = tmp_path / ("𝜎" * 63)
+    save(model, new, out)
+    assert load(str(out)).weights
+
+
+# archives are not among them: their checksums leave no damaged one that can be read
+UNSEALED = ["mlp.onnx", "cnn_plain.onnx", "lstm_legacy.pth", "cnn.safetensors"]
+
+
+@pytest.mark.parametrize("name", UNSEALED)
+def test_damaged_files_that_can_be_read_can_be_saved(name: str, tmp_path: Path) -> None:
+    """Byte for byte if nothing is replaced; and with the new values if something is."""
+    path, out = tmp_path / name, tmp_path / f"out{name}"
+    saved = 0
+    for content in mutants((SAMPLES / name).read_bytes(), 40, seed=21):
+        path.write_bytes(content)
+        try:
+            model = load(str(path))
+        except UnreadableModel:
+            continue
+        save(model, {}, out, force=True)
+        assert out.read_bytes() == content
+        new = {w.name: np.zeros(w.shape) for w in model.weights if w.dtype == "float32"}
+        save(model, new, out, force=True)
+        written = {weight.name: weight.read() for weight in load(str(out)).weights}
+        assert not any(written[weight].any() for weight in new)
+        saved += 1
+    assert saved
 
 
 KILLED = """
