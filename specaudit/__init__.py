@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from specaudit.errors import UsageError as UsageError
     from specaudit.formats import load as load
     from specaudit.pipeline import audit as audit
+    from specaudit.report import Clamping as Clamping
     from specaudit.report import Measurement as Measurement
     from specaudit.report import Norm as Norm
     from specaudit.report import Report as Report
     from specaudit.report import Settings as Settings
     from specaudit.report import Skipped as Skipped
+    from specaudit.rewrite import clamp as clamp
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Bracket": "bracket",
+    "Clamping": "report",
     "Measurement": "report",
     "ModelError": "errors",
     "Norm": "report",
@@ -39,6 +42,7 @@ _HOMES = {
     "SpecauditError": "errors",
     "UsageError": "errors",
     "audit": "pipeline",
+    "clamp": "rewrite",
     "load": "formats",
 }
 

@@ -36,7 +36,12 @@ if TYPE_CHECKING:
 # Measured, but no factor of the product: an embedding is a table that is looked up, and
 # the scale of a norm layer acts on what that layer has normalised.
 _OUTSIDE_PRODUCT = ("embedding", "scale")
+# Where a limit falls inside a bracket the norm is measured anew, to this relative width.
+_DECIDING_RTOL = 1e-6
 _ASSUMES = "the layers act one after another and nothing between them stretches"
+
+
+LimitOf = Callable[[Measurement], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ def audit(
     exclude: Sequence[str] = (),
     jobs: int = 1,
     trust: bool = False,
+    limit_of: LimitOf | None = None,
 ) -> Report:
     """Measure every weight of a model and bound the network.
 
@@ -80,6 +86,9 @@ def audit(
         Layers measured side by side.
     trust : bool
         Let torch load a ``.pt2`` program for its graph, which can execute what is in it.
+    limit_of : callable, optional
+        The limit of a measured layer, or None: a norm whose bracket holds its limit is
+        measured once more, to a millionth.
 
     Returns
     -------
@@ -101,7 +110,8 @@ def audit(
     True
     """
     prepared = prepare(model, settings=settings, layers=layers, exclude=exclude, trust=trust)
-    return compose(prepared, tuple(measure(prepared, jobs=jobs)), jobs=jobs)
+    measured = tuple(measure(prepared, jobs=jobs, limit_of=limit_of))
+    return compose(prepared, measured, jobs=jobs)
 
 
 def prepare(
@@ -129,9 +139,17 @@ def prepare(
     return Prepared(model, extraction, chosen, deselected, settings, started)
 
 
-def measure(prepared: Prepared, *, jobs: int = 1, spectrum: bool = False) -> Iterator[Measurement]:
+def measure(
+    prepared: Prepared,
+    *,
+    jobs: int = 1,
+    spectrum: bool = False,
+    limit_of: LimitOf | None = None,
+) -> Iterator[Measurement]:
     """Yield the measurement of each layer, in the order of the file."""
-    measure_one = partial(_measure_one, settings=prepared.settings, spectrum=spectrum)
+    measure_one = partial(
+        _measure_one, settings=prepared.settings, spectrum=spectrum, limit_of=limit_of
+    )
     if jobs == 1 or len(prepared.layers) < 2:
         yield from map(measure_one, prepared.layers)
         return
@@ -141,11 +159,32 @@ def measure(prepared: Prepared, *, jobs: int = 1, spectrum: bool = False) -> Ite
     yield from parallel(delayed(measure_one)(layer) for layer in prepared.layers)
 
 
-def _measure_one(layer: Layer, settings: Settings, spectrum: bool) -> Measurement:
+def _measure_one(
+    layer: Layer, settings: Settings, spectrum: bool, limit_of: LimitOf | None
+) -> Measurement:
     measurement = norms.measure(layer, settings)
+    limit = limit_of(measurement) if limit_of is not None else None
+    if limit is not None:
+        measurement = decided(layer, measurement, limit, settings)
     if not spectrum or measurement.norm.status == "non_finite":
         return measurement
     return msgspec.structs.replace(measurement, spectrum=norms.spectrum(layer))
+
+
+def decided(
+    layer: Layer, measurement: Measurement, limit: float, settings: Settings
+) -> Measurement:
+    """Return the measurement, or one as exact as can be had where it leaves a limit open."""
+    norm = measurement.norm
+    is_open = norm.status == "certified" and norm.bracket.lower <= limit < norm.bracket.upper
+    closer = deciding(settings)
+    return norms.measure(layer, closer) if is_open and closer != settings else measurement
+
+
+def deciding(settings: Settings) -> Settings:
+    """Return the settings by which a limit is decided."""
+    rtol = min(settings.rtol, _DECIDING_RTOL)
+    return msgspec.structs.replace(settings, rtol=rtol, rtol_given=True)
 
 
 def compose(prepared: Prepared, measurements: tuple[Measurement, ...], *, jobs: int = 1) -> Report:

@@ -296,6 +296,66 @@ class Report(msgspec.Struct, frozen=True):
         return notebook.view(self)
 
 
+class ClampedLayer(msgspec.Struct, frozen=True):
+    """What a clamp did to one layer.
+
+    `factor` is that of the least-squares multiple of the old weight which the new one is
+    (1 where nothing changed), `change` the Frobenius norm of the difference, `tensors` what
+    was written, `consumers` the other layers that were changed with it.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    dtype: str
+    before: Norm
+    after: Norm
+    factor: float = 1.0
+    limit: float | None = None
+    change: float = 0.0
+    relative_change: float = 0.0
+    node: str | None = None
+    tensors: tuple[str, ...] = ()
+    consumers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a single bit of it is another."""
+        return bool(self.tensors)
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """How far outputs moved on random inputs: by element, and relative to the old output."""
+
+    inputs: int
+    largest: float
+    relative: float
+    seed: int
+
+
+class Clamping(msgspec.Struct, frozen=True):
+    """A model before and after it was clamped. `output` is None where nothing was written."""
+
+    source: ModelInfo
+    output: str | None
+    mode: str
+    settings: Settings
+    layers: tuple[ClampedLayer, ...]
+    skipped: tuple[Skipped, ...]
+    products: tuple[Product, Product]
+    networks: tuple[NetworkBound, NetworkBound]
+    max_lipschitz: float | None = None
+    biases: tuple[str, ...] = ()
+    comparison: Drift | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> tuple[ClampedLayer, ...]:
+        """The layers that are not what they were."""
+        return tuple(layer for layer in self.layers if layer.is_changed)
+
+
 def finite_or_none(value: float) -> float | None:
     """Return `value`, or None where JSON has no word for it."""
     return value if math.isfinite(value) else None

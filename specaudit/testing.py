@@ -5,6 +5,7 @@
 """
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from specaudit import pipeline, policy
@@ -52,8 +53,9 @@ def assert_bounded(
     ModelError
         If the model cannot be audited: that is no assertion about it.
     """
-    report = pipeline.audit(model, settings=settings)
     asked = (rules or Policy()).with_flags(max_norm=max_norm, max_lipschitz=max_lipschitz)
+    limit_of = partial(policy.norm_limit, policy=asked)
+    report = pipeline.audit(model, settings=settings, limit_of=limit_of)
     verdict = policy.judge(report, asked)
     if verdict.exit_code:
         counted = [finding for finding in verdict.findings if finding.counts]

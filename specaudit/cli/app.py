@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from specaudit import __version__
-from specaudit.cli.options import Models, Shared, with_shared
+from specaudit.cli.options import Models, OneModel, Shared, with_shared
 
 app = typer.Typer(
     name="specaudit",
@@ -115,6 +115,85 @@ def check(
         exit_zero=exit_zero,
     )
     return gate.check(models, shared, asked)
+
+
+@app.command()
+@with_shared
+def clamp(
+    model: OneModel,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max",
+            metavar="[GLOB=]F",
+            help="Limit on the norm of every layer, or of those that match; repeatable, the last "
+            "match wins.",
+            show_default=False,
+        ),
+    ] = None,
+    max_lipschitz: Annotated[
+        float | None,
+        typer.Option(
+            metavar="L",
+            help="Limit on the network bound (on the product, without a graph), split over the "
+            "layers so that the weights change least.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="OUT", help="The file to write."),
+    ] = None,
+    mode: Annotated[
+        Literal["scale", "project"],
+        typer.Option(help="A multiple of each weight; or the nearest one in the Frobenius norm."),
+    ] = "scale",
+    with_bias: Annotated[
+        bool,
+        typer.Option(
+            "--with-bias",
+            help="Scale the biases along: a positively homogeneous network (ReLU, max-pool, "
+            "linear) becomes an exact multiple of itself, so that its decisions stay the same. "
+            "Without it the weights alone change, and the function does.",
+        ),
+    ] = False,
+    fold_batchnorm: Annotated[
+        bool,
+        typer.Option(
+            "--fold-batchnorm",
+            help="Hold a convolution together with the batch norm behind it to the limit, by "
+            "the batch norm's scale: in training mode that undoes a smaller kernel.",
+        ),
+    ] = False,
+    compare: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Run N random inputs through onnxruntime before and after; ONNX only.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change; write nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing OUT.")] = False,
+    *,
+    shared: Shared,
+) -> int:
+    """Rewrite weights to a threshold, and certify what was written."""
+    from specaudit.cli import clamping
+
+    asked = clamping.ClampOptions(
+        limits=tuple(limits or ()),
+        max_lipschitz=max_lipschitz,
+        out=out,
+        mode=mode,
+        with_bias=with_bias,
+        fold_batchnorm=fold_batchnorm,
+        compare=compare,
+        dry_run=dry_run,
+        force=force,
+    )
+    return clamping.clamp(model, shared, asked)
 
 
 @app.command()

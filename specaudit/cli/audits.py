@@ -1,7 +1,7 @@
 """The work of ``inspect`` and ``check``: audit every model, print once, return the exit code."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +13,10 @@ from specaudit.cli.options import Shared
 from specaudit.errors import SpecauditError, UsageError
 from specaudit.formats import files, is_saved_audit
 from specaudit.policy import Verdict
-from specaudit.report import Report, Settings
+from specaudit.report import Measurement, Report, Settings
 
 Pair = tuple[Report, Verdict]
+LimitOf = Callable[[Measurement], float | None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,12 @@ def inspect(
 
 
 def audit_all(
-    models: Sequence[str], shared: Shared, settings: Settings, *, spectrum: bool = False
+    models: Sequence[str],
+    shared: Shared,
+    settings: Settings,
+    *,
+    spectrum: bool = False,
+    limit_of: LimitOf | None = None,
 ) -> Audited:
     """Audit each model; an error in one is said and does not keep the others from it."""
     reports: list[Report] = []
@@ -57,7 +63,8 @@ def audit_all(
     worst = 0
     for path in models:
         try:
-            reports.append(audit_one(path, shared, settings, spectrum=spectrum))
+            report = audit_one(path, shared, settings, spectrum=spectrum, limit_of=limit_of)
+            reports.append(report)
         except SpecauditError as problem:
             if shared.debug:
                 raise
@@ -74,7 +81,14 @@ def audit_all(
     return Audited(tuple(reports), tuple(refused), worst)
 
 
-def audit_one(path: str, shared: Shared, settings: Settings, *, spectrum: bool = False) -> Report:
+def audit_one(
+    path: str,
+    shared: Shared,
+    settings: Settings,
+    *,
+    spectrum: bool = False,
+    limit_of: LimitOf | None = None,
+) -> Report:
     """Return the report of one model, measured now or read from a saved audit."""
     saved = read_saved(path)
     if saved is not None:
@@ -90,7 +104,7 @@ def audit_one(path: str, shared: Shared, settings: Settings, *, spectrum: bool =
         trust=shared.trust,
     )
     measured = talk.progressing(
-        pipeline.measure(prepared, jobs=jobs, spectrum=spectrum),
+        pipeline.measure(prepared, jobs=jobs, spectrum=spectrum, limit_of=limit_of),
         map(pipeline.weight_bytes, prepared.layers),
         os.path.basename(path),
         "never" if shared.quiet else shared.progress,

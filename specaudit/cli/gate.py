@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from msgspec.structs import replace
@@ -52,7 +53,13 @@ def check(models: Sequence[str], shared: Shared, asked: CheckOptions) -> int:
     if baseline_path is not None and not asked.write_baseline:
         baseline = Baseline.parse(read_text(baseline_path, _BASELINE_LIMIT), baseline_path)
     settings = options.settings(shared, policy_settings(rules))
-    audited = audits.audit_all(models, shared, settings, spectrum=wants_spectrum(rules))
+    audited = audits.audit_all(
+        models,
+        shared,
+        settings,
+        spectrum=wants_spectrum(rules),
+        limit_of=partial(policy.norm_limit, policy=rules),
+    )
     verdicts = policy.judge_all(
         audited.reports, rules, today=datetime.now(UTC).date(), baseline=baseline
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from specaudit.extract.entries import Effective, Reals, Values, exact, plain, unresolved
 from specaudit.extract.naming import class_name, is_transposed, parts
+from specaudit.extract.quantised import ratio
 from specaudit.model import Weight
 
 Group = Mapping[str, Weight]
@@ -124,8 +125,8 @@ def _spectral_norm(
 ) -> Effective | None:
     """Return ``W / (u' W v)``: torch divides by its stored estimate, and so does this.
 
-    It cannot be written: scaling W scales the estimate as well, and the layer applies the
-    same weight as before.
+    Scaling W scales the estimate as well, and the layer applies the same weight as before;
+    so a multiple is written by u, of whatever length torch takes it in eval mode.
     """
     fitting = [
         axis
@@ -149,12 +150,15 @@ def _spectral_norm(
         with np.errstate(invalid="ignore", divide="ignore"):
             return values / np.float64(max(sigmas, key=abs))
 
+    def write(values: Values) -> Mapping[str, Values]:
+        return {u.name: exact(u.read()) / ratio(values, read())}
+
     notes = (
         f"spectral norm resolved from {weight.name} by the stored estimate of its norm",
-        "scaling the stored weight would change nothing",
+        f"scaled by {u.name}, in eval mode: in training mode torch makes the norm 1 again",
     )
     tensors = (weight, u, v)
-    return Effective(name, weight.shape, weight.dtype, tensors, read, None, notes)
+    return Effective(name, weight.shape, weight.dtype, tensors, read, write, notes)
 
 
 def _pruned(name: str, weight: Weight, mask: Weight) -> Effective:

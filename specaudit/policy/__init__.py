@@ -3,6 +3,7 @@
 from specaudit.policy.baseline import Baseline
 from specaudit.policy.checks import (
     limit_of,
+    norm_limit,
     postcondition_missed,
     shared_tensor,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "judge_all",
     "limit_of",
     "matcher",
+    "norm_limit",
     "parse_policy",
     "postcondition_missed",
     "shared_tensor",

@@ -28,6 +28,12 @@ def limit_of(
     return None
 
 
+def norm_limit(layer: Measurement, policy: Policy) -> float | None:
+    """Return the number that a layer's norm is held against."""
+    found = limit_of(layer, policy)
+    return found[0] if found else None
+
+
 def applies(entry: LayerLimit, layer: Measurement) -> bool:
     """Whether an entry of the policy selects a layer, by its name, its node and its op."""
     match = any_matcher(listed(entry.match))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from specaudit.errors import UnsupportedModel
 from specaudit.extract import matrices
 from specaudit.formats.module import load
 from tests.extract.making import extracted, nothing_vanishes, reasons, rewritten
@@ -93,11 +94,23 @@ def test_weight_norm_is_written_through_g(case: str) -> None:
         np.testing.assert_allclose(again.read(), wanted, rtol=0, atol=1e-14)
 
 
-def test_spectral_norm_cannot_be_written_and_says_why() -> None:
-    net = nn.Sequential(nn.utils.spectral_norm(nn.Linear(6, 4)))
-    (layer,) = extracted({k: v.numpy() for k, v in net.state_dict().items()}).layers
-    assert layer.write is None
-    assert any("nothing" in note for note in layer.notes)
+@pytest.mark.parametrize("case", ["spectral_norm new", "spectral_norm old"])
+def test_spectral_norm_is_scaled_by_u_and_torch_applies_it_in_eval_mode(case: str) -> None:
+    wrap, make = CASES[case]
+    net = nn.Sequential(trained(wrap(make())))
+    state = net.state_dict()
+    (layer,) = extracted({name: value.numpy() for name, value in state.items()}).layers
+    assert layer.write is not None
+    assert any("eval mode" in note for note in layer.notes)
+    wanted = layer.read() / 3
+    ((name, values),) = layer.write(wanted).items()
+    state[name].copy_(torch.from_numpy(values).float())
+    net(torch.randn(2, 6))  # hooks
+    applied = net[0].weight.detach().numpy()
+    bound = 2.0**-24 * (applied[0].size + applied.shape[0] + 8) * np.abs(applied).max()
+    np.testing.assert_allclose(applied, wanted, rtol=0, atol=bound)
+    with pytest.raises(UnsupportedModel, match="only be scaled"):
+        layer.write(np.eye(4, 6))
 
 
 def test_a_direction_of_zeros_is_not_a_number_as_in_torch() -> None:

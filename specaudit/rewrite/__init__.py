@@ -1,0 +1,334 @@
+"""Clamp: the same model with only what is over its limit changed, and the result proved."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from specaudit import extract, formats, pipeline
+from specaudit.errors import NotCertified, UnsupportedModel, UsageError
+from specaudit.formats import writing
+from specaudit.model import Model
+from specaudit.operators import Layer, widen
+from specaudit.report import ClampedLayer, Clamping, Drift, Measurement, Report, Settings
+from specaudit.rewrite import comparing
+from specaudit.rewrite.bench import Bench
+from specaudit.rewrite.clamping import Limit, bring_under, limits_of
+from specaudit.rewrite.modes import MODES, ModeName
+from specaudit.rewrite.overlay import Overlay
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["MODES", "Request", "carry_out", "clamp"]
+
+Observe = Callable[[Iterator[Measurement], Iterable[int]], Iterable[Measurement]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be done to a model, and where the result goes; `clamp` says the rest."""
+
+    limits: tuple[Limit, ...] = ()
+    max_lipschitz: float | None = None
+    mode: ModeName = "scale"
+    layers: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    with_bias: bool = False
+    fold_batchnorm: bool = False
+    out: str | None = None
+    force: bool = False
+    compare: int | None = None
+
+
+def clamp(
+    model: "str | os.PathLike[str] | nn.Module",
+    max: float | Mapping[str, float] | None = None,  # noqa: A002  what the option is called
+    *,
+    max_lipschitz: float | None = None,
+    out: str | os.PathLike[str] | None = None,
+    mode: ModeName = "scale",
+    layers: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    with_bias: bool = False,
+    fold_batchnorm: bool = False,
+    settings: Settings | None = None,
+    force: bool = False,
+    trust: bool = False,
+) -> Clamping:
+    """Bring the norms of a model's weights under a limit.
+
+    Parameters
+    ----------
+    model : path or torch.nn.Module
+        A live module is changed in place.
+    max : float or mapping of pattern to float, optional
+        The limit of every layer; or of those that a pattern matches, the last match wins.
+    max_lipschitz : float, optional
+        The limit of the network's bound (of the product, for a bare checkpoint), split over
+        the layers so that the weights change least.
+    out : path, optional
+        The file to write. Without one nothing is written, and the result says what would be.
+    mode : {"scale", "project"}
+        Multiples of the weights, or the nearest weights in the Frobenius norm.
+    layers, exclude : sequence of str
+        Patterns of the layers that may be changed, and of those that may not.
+    with_bias : bool
+        Scale the biases along, so that a positively homogeneous network becomes an exact
+        multiple of itself.
+    fold_batchnorm : bool
+        Hold the map of a convolution and the batch norm behind it to the limit of the
+        convolution, by the batch norm's scale.
+    settings : Settings, optional
+    force : bool
+        Replace an existing `out`.
+    trust : bool
+        As for `audit`.
+
+    Returns
+    -------
+    Clamping
+        Every layer before and after.
+
+    Raises
+    ------
+    NotCertified
+        If a limit is not proved in the stored type. Nothing is then written.
+    UsageError
+        If nothing is asked for, a pattern matches nothing, `out` exists or is the input.
+    ModelError
+        If the file is not readable, or a weight over its limit cannot be written.
+
+    Examples
+    --------
+    >>> import specaudit
+    >>> result = specaudit.clamp("sample_models/mlp.pt", max=1.0)
+    >>> all(layer.after.upper <= 1.0 for layer in result.layers)
+    True
+    """
+    limits: tuple[Limit, ...] = ()
+    if isinstance(max, Mapping):
+        limits = tuple(max.items())
+    elif max is not None:
+        limits = ((None, max),)
+    request = Request(
+        limits=limits,
+        max_lipschitz=max_lipschitz,
+        mode=mode,
+        layers=layers,
+        exclude=exclude,
+        with_bias=with_bias,
+        fold_batchnorm=fold_batchnorm,
+        out=None if out is None else os.fspath(out),
+        force=force,
+    )
+    return carry_out(model, request, settings or Settings(), trust=trust)
+
+
+def carry_out(
+    model: "str | os.PathLike[str] | nn.Module",
+    request: Request,
+    settings: Settings,
+    *,
+    jobs: int = 1,
+    trust: bool = False,
+    observe: Observe = lambda measured, sizes: measured,
+) -> Clamping:
+    """Carry out a request; `observe` sees the measurements of the model as it was go by."""
+    _check(request)
+    if isinstance(model, str | os.PathLike):
+        path = os.fspath(model)
+        if request.out is not None and not os.path.isdir(request.out):
+            writing.check_target(request.out, inputs=[path], force=request.force)
+        loaded = formats.load(path, trust=trust)
+    else:
+        from specaudit.formats import module  # imports torch
+
+        if request.out is not None:
+            raise UsageError("a live module is changed in place: there is no file to write")
+        loaded = module.load(model)
+    if request.compare is not None:
+        comparing.check(loaded.format)
+    with closing(Overlay(loaded, _folder(request.out))) as overlay:
+        prepared = pipeline.prepare(overlay.model, settings=settings)
+        chosen, left_out = pipeline.select(prepared.layers, request.layers, request.exclude)
+        limits = limits_of(prepared.layers, chosen, request.limits)
+        sizes = map(pipeline.weight_bytes, prepared.layers)
+        measured = tuple(observe(pipeline.measure(prepared, jobs=jobs), sizes))
+        before = pipeline.compose(prepared, measured, jobs=jobs)
+        bench = Bench.of(overlay, prepared, measured)
+        bring_under(bench, limits, request.mode)
+        for index in sorted(bench.stale):
+            bench.norm_now(index)
+        after = _report(bench, jobs) if len(overlay) else before
+        layers = _changes(loaded, bench, before, limits)
+        written = None
+        if loaded.format == "module":
+            _apply(loaded, overlay)
+        elif request.out is not None:
+            judge = _Judge(bench, settings)
+            written = formats.save(loaded, overlay, request.out, force=request.force, verify=judge)[
+                -1
+            ]
+    drift, notes = _drift(loaded, written, request, settings)
+    return Clamping(
+        source=before.model,
+        output=written,
+        mode=request.mode,
+        settings=settings,
+        layers=layers,
+        skipped=before.skipped + left_out,
+        products=(before.product, after.product),
+        networks=(before.network, after.network),
+        max_lipschitz=request.max_lipschitz,
+        comparison=drift,
+        notes=notes,
+    )
+
+
+def _drift(
+    model: Model, written: str | None, request: Request, settings: Settings
+) -> tuple[Drift | None, tuple[str, ...]]:
+    """Return what the outputs do; the file is written and proved whether they can be had or not."""
+    if request.compare is None or written is None:
+        return None, ()
+    try:
+        drift = comparing.compare(
+            model.path,
+            written,
+            request.compare,
+            shapes=settings.input_shapes,
+            seed=settings.seed,
+        )
+    except UnsupportedModel as problem:
+        return None, (f"no comparison: {problem.message}",)
+    return drift, ()
+
+
+def _check(request: Request) -> None:
+    if not request.limits and request.max_lipschitz is None:
+        raise UsageError("no limit is given", help="--max F, --max GLOB=F or --max-lipschitz L")
+    if request.mode not in MODES:
+        raise UsageError(f"no mode {request.mode!r}", help=f"one of {', '.join(MODES)}")
+
+
+def _folder(out: str | None) -> str | None:
+    """Return where values that memory does not hold may be put: where the result goes."""
+    folder = os.path.dirname(out) or "." if out is not None else None
+    return folder if folder is not None and os.path.isdir(folder) else None
+
+
+def _report(bench: Bench, jobs: int) -> Report:
+    measured = tuple(bench.measured)
+    if bench.prepared.model.graph is not None:
+        bench.refresh()  # nothing that a graph folded from old values stays
+    return pipeline.compose(bench.prepared, measured, jobs=jobs)
+
+
+def _changes(
+    model: Model, bench: Bench, before: Report, limits: Sequence[float | None]
+) -> tuple[ClampedLayer, ...]:
+    """Return every layer before and after."""
+    old = extract.matrices(model, input_shapes=bench.settings.input_shapes).layers
+    changed = set(bench.overlay)
+    rows = []
+    for index, (was, now) in enumerate(zip(before.layers, bench.measured, strict=True)):
+        tensors = tuple(dict.fromkeys(t.name for t in old[index].tensors if t.name in changed))
+        row = ClampedLayer(
+            name=was.name,
+            kind=was.kind,
+            shape=was.shape,
+            dtype=was.dtype,
+            before=was.norm,
+            after=now.norm,
+            limit=limits[index],
+            node=was.node,
+            notes=was.notes,
+        )
+        difference = _difference(old[index], bench.layers[index]) if tensors else None
+        if difference is not None:
+            factor, change, relative = difference
+            others = [bench.layers[other] for other in bench.sharing(index, tensors)]
+            row = msgspec.structs.replace(
+                row,
+                tensors=tensors,
+                factor=factor,
+                change=change,
+                relative_change=relative,
+                consumers=tuple(dict.fromkeys(_place(layer) for layer in others)),
+            )
+        else:  # measured more closely perhaps, but the same: one number of it
+            row = msgspec.structs.replace(row, before=now.norm)
+        rows.append(row)
+    return tuple(rows)
+
+
+def _place(layer: Layer) -> str:
+    return f"{layer.name} ({layer.node})" if layer.node else layer.name
+
+
+def _difference(old: Layer, new: Layer) -> tuple[float, float, float] | None:
+    """Return factor, Frobenius norm and relative size of a change, or None if there is none."""
+    a, b = widen(np.asarray(old.read())).reshape(-1), widen(np.asarray(new.read())).reshape(-1)
+    if np.array_equal(a, b):
+        return None
+    peak = float(np.abs(a).max(initial=0.0)) or 1.0
+    a, b = a / peak, b / peak  # squares of the tiny and the huge leave binary64
+    square = float(np.vdot(a, a).real)
+    factor = float(np.vdot(a, b).real) / square if square > 0.0 else 1.0
+    change = float(np.linalg.norm(b - a))
+    return factor, change * peak, change / square**0.5 if square > 0.0 else 0.0
+
+
+class _Judge:
+    """Says whether a model that was written is the one that was proved."""
+
+    def __init__(self, bench: Bench, settings: Settings) -> None:
+        self.bench, self.settings = bench, settings
+
+    def __call__(self, written: Model) -> None:
+        """Raise unless every layer reads as the very values that were measured.
+
+        Notes
+        -----
+        The certificate is about values, and these are compared bit by bit; measuring them
+        once more could not say more.
+        """
+        found = extract.matrices(written, input_shapes=self.settings.input_shapes).layers
+        proved = self.bench.layers
+        names = [(layer.name, layer.node) for layer in proved]
+        if [(layer.name, layer.node) for layer in found] != names:
+            raise NotCertified("the file that was written has other layers", where=written.path)
+        for ours, theirs in zip(proved, found, strict=True):
+            if ours.geometry != theirs.geometry or not _identical(ours, theirs):
+                raise NotCertified(
+                    "SA501: what was written is not what was proved",
+                    where=f"{written.path} › {ours.name}",
+                )
+
+
+def _identical(one: Layer, other: Layer) -> bool:
+    a, b = (np.ascontiguousarray(layer.read()) for layer in (one, other))
+    return (
+        a.shape == b.shape
+        and a.dtype == b.dtype
+        and np.array_equal(a.reshape(-1).view(np.uint8), b.reshape(-1).view(np.uint8))
+    )
+
+
+def _apply(model: Model, overlay: Overlay) -> None:
+    """Copy new values into the tensors of a live module."""
+    import torch
+
+    with torch.no_grad():
+        for weight in model.weights:
+            if weight.name in overlay:
+                tensor = weight.source
+                assert isinstance(tensor, torch.Tensor)
+                values = np.ascontiguousarray(overlay[weight.name])
+                raw = torch.from_numpy(values.reshape(-1).view(np.uint8)).view(tensor.dtype)
+                tensor.copy_(raw.reshape(tensor.shape))

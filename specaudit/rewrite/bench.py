@@ -1,0 +1,130 @@
+"""A model on the bench: its layers, the values they are about to get, what is proved of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from specaudit import norms, pipeline
+from specaudit.errors import UnsupportedModel
+from specaudit.operators import Layer
+from specaudit.pipeline import Prepared
+from specaudit.report import Measurement, Settings
+from specaudit.rewrite.overlay import Overlay, Values
+
+Adjust = Callable[[Sequence[Layer]], Sequence[Layer]]
+
+
+@dataclass(slots=True)
+class Bench:
+    """The layers of a model whose tensors have an overlay.
+
+    Attributes
+    ----------
+    overlay : Overlay
+    prepared : Prepared
+        Of the overlay's model.
+    layers : list of Layer
+    measured : list of Measurement
+        Of each layer, as it would now be written.
+    written : dict
+        By index of a layer, the tensors that were written for it.
+    """
+
+    overlay: Overlay
+    prepared: Prepared
+    layers: list[Layer]
+    measured: list[Measurement]
+    written: dict[int, dict[str, None]] = field(default_factory=dict)
+    stale: set[int] = field(default_factory=set)
+    adjust: Adjust = tuple
+
+    @classmethod
+    def of(
+        cls,
+        overlay: Overlay,
+        prepared: Prepared,
+        measured: Iterable[Measurement],
+        adjust: Adjust = tuple,
+    ) -> "Bench":
+        """Return the bench before anything was changed."""
+        return cls(overlay, prepared, list(prepared.layers), list(measured), adjust=adjust)
+
+    @property
+    def settings(self) -> Settings:
+        """What the norms are measured with."""
+        return self.prepared.settings
+
+    def norm_now(self, index: int, *, limit: float | None = None) -> Measurement:
+        """Return what is proved of a layer; more exactly where the limit asks for it."""
+        if index in self.stale:
+            self.measured[index] = norms.measure(self.layers[index], self.settings)
+            self.stale.discard(index)
+        if limit is not None:
+            found = pipeline.decided(self.layers[index], self.measured[index], limit, self.settings)
+            self.measured[index] = found
+        return self.measured[index]
+
+    def tight(self, index: int) -> Measurement:
+        """Measure a layer as exactly as a limit is decided."""
+        settings = pipeline.deciding(self.settings)
+        self.measured[index] = norms.measure(self.layers[index], settings)
+        self.stale.discard(index)
+        return self.measured[index]
+
+    def put(self, index: int, values: Values) -> float:
+        """Write a layer's weight to its tensors, as they are stored.
+
+        Returns
+        -------
+        float
+            The machine epsilon of the coarsest tensor written.
+        """
+        layer = self.layers[index]
+        assert layer.write is not None
+        try:
+            written = layer.write(values)
+            changed = [name for name, new in written.items() if self.overlay.put(name, new)]
+        except UnsupportedModel as problem:
+            problem.where = problem.where or layer.name
+            raise
+        self.written.setdefault(index, {}).update(dict.fromkeys(changed))
+        self._spoil(index, changed)
+        return max((epsilon(self.overlay[name]) for name in changed), default=0.0)
+
+    def sharing(self, index: int, names: Iterable[str]) -> list[int]:
+        """Return the other layers that read one of the tensors."""
+        wanted = {self.overlay.same(name)[0] for name in names}
+        return [
+            other
+            for other, layer in enumerate(self.layers)
+            if other != index
+            and any(self.overlay.same(tensor.name)[0] in wanted for tensor in layer.tensors)
+        ]
+
+    def refresh(self) -> None:
+        """Take the model apart anew: constants that were folded are folded from the new values."""
+        model, settings = self.overlay.model, self.settings
+        self.prepared = pipeline.prepare(model, settings=settings)
+        self.layers = list(self.adjust(self.prepared.layers))
+
+    def _spoil(self, index: int, changed: Sequence[str]) -> None:
+        if not changed:
+            return
+        self.stale.update(self.sharing(index, changed))
+        if self.prepared.model.graph is not None and _is_computed(self.layers[index], changed):
+            self.refresh()
+
+
+def _is_computed(layer: Layer, changed: Sequence[str]) -> bool:
+    """Whether a layer's weight may be one that a graph folds, and holds on to."""
+    return len(layer.tensors) > 1 or bool(layer.notes) or layer.tensors[0].name not in changed
+
+
+def epsilon(values: Values) -> float:
+    """Return the distance from 1 to the next number of an array's type."""
+    import ml_dtypes
+
+    known: Any = np if values.dtype.kind in "fc" else ml_dtypes
+    return float(known.finfo(values.dtype).eps)

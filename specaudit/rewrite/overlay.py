@@ -1,0 +1,159 @@
+"""New values of tensors laid over those of a model, which then reads as if it held them."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from tempfile import SpooledTemporaryFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specaudit.errors import UnsupportedModel
+from specaudit.model import Function, Graph, Model, Node, Weight
+
+Values = NDArray[np.generic]
+
+_IN_MEMORY = 1 << 28  # bytes of new values kept in memory; a file without a name takes more
+
+
+class Overlay(Mapping[str, Values]):
+    """The new values, by the name of each tensor that has other bytes than before.
+
+    Attributes
+    ----------
+    model : Model
+        The model with these values in place of the file's, at whatever moment it is read.
+
+    Notes
+    -----
+    Names of one parameter (the same bytes of one storage, in the same shape) change
+    together.
+    """
+
+    def __init__(self, model: Model, folder: str | None = None) -> None:
+        self._weights = {weight.name: weight for weight in reversed(model.weights)}
+        self._names = _aliases(model.weights)
+        self._places: dict[str, tuple[int, np.dtype[np.generic]]] = {}
+        self._file = SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115  lives as long
+        self._lock = threading.Lock()
+        self._wrapped: dict[int, Weight] = {}
+        self.model = replace(
+            model,
+            weights=tuple(self._weight(weight) for weight in model.weights),
+            graph=None if model.graph is None else self._graph(model.graph),
+        )
+
+    def put(self, name: str, values: Values) -> bool:
+        """Round new values to the stored type and keep them; return whether a bit changed.
+
+        Raises
+        ------
+        UnsupportedModel
+            If the type cannot hold them.
+        """
+        weight = self._weights[name]
+        old = self[name] if name in self else weight.read()
+        new = stored(np.asarray(values).reshape(weight.shape), old.dtype, name)
+        if _bytes(new) == _bytes(old):
+            return False
+        first = self._names[name][0]
+        with self._lock:
+            self._file.seek(0, 2)
+            place, _ = self._places.setdefault(first, (self._file.tell(), new.dtype))
+            self._file.seek(place)
+            self._file.write(_bytes(new))
+        return True
+
+    def drop(self) -> None:
+        """Forget every new value."""
+        self._places.clear()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._file.close()
+
+    def same(self, name: str) -> tuple[str, ...]:
+        """Return all names of the parameter, the first one first."""
+        return self._names[name]
+
+    def __getitem__(self, name: str) -> Values:
+        weight = self._weights[name]
+        place, dtype = self._places[self._names[name][0]]
+        with self._lock:
+            self._file.seek(place)
+            data = self._file.read(weight.size * dtype.itemsize)
+        return np.frombuffer(bytearray(data), dtype=dtype).reshape(weight.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        for first in self._places:
+            yield from self._names[first]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return (
+            isinstance(name, str) and name in self._names and self._names[name][0] in self._places
+        )
+
+    def _weight(self, weight: Weight) -> Weight:
+        if id(weight) not in self._wrapped:
+            known = self._weights.get(weight.name) is weight
+            read = partial(self._read, weight) if known else weight.read
+            self._wrapped[id(weight)] = replace(weight, read=read)
+        return self._wrapped[id(weight)]
+
+    def _read(self, weight: Weight) -> Values:
+        return self[weight.name] if weight.name in self else weight.read()
+
+    def _graph(self, graph: Graph) -> Graph:
+        return replace(
+            graph,
+            nodes=tuple(map(self._node, graph.nodes)),
+            constants={name: self._weight(weight) for name, weight in graph.constants.items()},
+            functions={key: self._function(found) for key, found in graph.functions.items()},
+        )
+
+    def _function(self, function: Function) -> Function:
+        return replace(function, nodes=tuple(map(self._node, function.nodes)))
+
+    def _node(self, node: Node) -> Node:
+        if not any(isinstance(value, Weight | Graph | tuple) for value in node.attributes.values()):
+            return node
+        found = {name: self._value(value) for name, value in node.attributes.items()}
+        return replace(node, attributes=found)
+
+    def _value(self, value: object) -> object:
+        if isinstance(value, Weight):
+            return self._weight(value)
+        if isinstance(value, Graph):
+            return self._graph(value)
+        return tuple(map(self._value, value)) if isinstance(value, tuple) else value
+
+
+def stored(values: Values, dtype: np.dtype[np.generic], name: str) -> Values:
+    """Return values rounded to a stored type, to nearest."""
+    if dtype.kind in "iub" or dtype.name.startswith(("int", "uint")):
+        raise UnsupportedModel("integers are not rounded to other integers", where=name)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        rounded: Values = values.astype(dtype)
+    if not np.isfinite(rounded.astype(np.complex128)).all():
+        raise UnsupportedModel(f"a new value is past the largest {dtype.name}", where=name)
+    return rounded
+
+
+def _bytes(values: Values) -> bytes:
+    return np.ascontiguousarray(values).tobytes()
+
+
+def _aliases(weights: tuple[Weight, ...]) -> dict[str, tuple[str, ...]]:
+    """Return for each name all names of the same parameter."""
+    groups: dict[object, dict[str, None]] = {}
+    keys: dict[str, object] = {}
+    for weight in weights:
+        place = (weight.storage, weight.extent, weight.shape, weight.dtype)
+        key = place if weight.storage and weight.size else weight.name
+        keys.setdefault(weight.name, key)
+        groups.setdefault(keys[weight.name], {}).setdefault(weight.name)
+    return {name: tuple(groups[key]) for name, key in keys.items()}
