@@ -222,7 +222,7 @@ def _grid(taps: Taps, placed: Placed, circles: tuple[bool, ...], peak: Peak) -> 
         lists.append((chosen, 2 * count))
     number = taps.groups * math.prod(chosen.size for chosen, _ in lists)
     work = number * len(taps.positions) * taps.rows * taps.columns**2
-    if number > _GRID_POINTS and work > _GRID_WORK:
+    if lists and number > _GRID_POINTS and work > _GRID_WORK:
         return None
     cells = np.array(list(itertools.product(*(chosen for chosen, _ in lists))), dtype=np.int64)
     cells = np.tile(cells.reshape(number // taps.groups, len(lists)), (taps.groups, 1))

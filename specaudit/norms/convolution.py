@@ -1,7 +1,7 @@
 """A convolution at its input size: the map itself, without a matrix."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,19 @@ from specaudit.norms.blocks import namespace
 from specaudit.norms.padding import index_map, multiplicity
 from specaudit.operators import Array, LinearOperator
 from specaudit.report import Geometry
+
+
+def entries(shape: Sequence[int], geometry: Geometry, *, transposed: bool) -> int:
+    """Return how many numbers a padded input and its image are, without making anything."""
+    assert geometry.input is not None
+    rank = len(geometry.strides)
+    padded, places = [], []
+    for j, given in enumerate(geometry.input):
+        ends = geometry.pads[j] + geometry.pads[rank + j]
+        stride, extent = geometry.strides[j], geometry.dilations[j] * (shape[2 + j] - 1) + 1
+        padded.append(stride * given + extent if transposed else given + ends)
+        places.append(given if transposed else (given + ends) // stride)
+    return geometry.group * shape[1] * math.prod(padded) + shape[0] * math.prod(places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from specaudit.bracket import round_up
 
+# Sizes up to which every one is tried.
+_TRIED = 2048
+
 
 def index_map(size: int, before: int, after: int, mode: str) -> NDArray[np.int64]:
     """Return, for every place of a padded axis, the place it is read from; -1 reads zero.
@@ -50,6 +53,8 @@ def worst_multiplicity(before: int, after: int, mode: str, smallest: int) -> int
     From size ``before + after + 2`` on, nothing changes any more but for the places in the
     middle, which are read once: the two ends no longer meet.
     """
+    if before + after > _TRIED:  # a place is read once, and once more for each place added
+        return before + after + 1
     sizes = range(max(1, smallest), max(1, smallest, before + after + 2) + 1)
     return max(multiplicity(index_map(size, before, after, mode)) for size in sizes)
 

@@ -7,9 +7,9 @@ import msgspec
 from specaudit.bracket import Bracket, round_up
 from specaudit.errors import UnreadableModel
 from specaudit.norms.at_size import at_size
-from specaudit.norms.blocks import namespace, on_cpu
+from specaudit.norms.blocks import namespace
 from specaudit.norms.climb import explore
-from specaudit.norms.convolution import Placed
+from specaudit.norms.convolution import Placed, entries
 from specaudit.norms.flat import flat_norm
 from specaudit.norms.padding import factor, worst_multiplicity
 from specaudit.norms.spectral import _scaled_back
@@ -20,6 +20,11 @@ from specaudit.report import Geometry, Norm
 
 # Width of the bracket of a norm that takes one matrix and no frequencies.
 EXACT_RTOL = 1e-6
+
+# Entries of an input and its image up to which the map itself is applied to vectors: about 60
+# bytes each. A file declares the size of an image without holding one.
+MOST_ENTRIES = 1 << 23
+_INSIDE = 64
 
 BARE = (
     "holds for every stride, dilation, group count, zero padding and input size; the lower "
@@ -91,7 +96,7 @@ def operator_norm(
     library = namespace(kernel)
     kernel = widen(kernel)
     if not bool(library.all(library.isfinite(kernel))):
-        count = int(on_cpu(library.sum(~library.isfinite(kernel))))
+        count = int(library.sum(~library.isfinite(kernel)))
         reason = f"{count} NaN or infinite among {math.prod(shape)} entries"
         return Norm(None, None, "non_finite", "symbol", of="operator", reason=reason)
     peak = float(library.max(library.abs(kernel)))
@@ -150,6 +155,8 @@ def _bracket(
     strides, dilations = known.strides, known.dilations
     taps = Taps.of(kernel, strides=strides, dilations=dilations, group=known.group)
     stretch = 1.0
+    if known.input is not None and _is_vast(kernel, known, transposed):
+        return _vast(kernel, known, transposed, rtol, seed)
     if known.input is not None:
         placed = Placed.of(kernel, known, transposed=transposed)
         if taps.axes or placed.multiplicity > 1 or not placed.has_full_window:
@@ -167,6 +174,45 @@ def _bracket(
         # The lower end stands: windows inside a large input meet no padding.
         return Bracket(bracket.lower, round_up(bracket.upper * stretch)), "padding*symbol", rtol
     return bracket, method, rtol
+
+
+def _is_vast(kernel: Array, geometry: Geometry, transposed: bool) -> bool:
+    return entries(kernel.shape, geometry, transposed=transposed) > MOST_ENTRIES
+
+
+def _vast(
+    kernel: Array, geometry: Geometry, transposed: bool, rtol: float, seed: int
+) -> tuple[Bracket, str, float]:
+    """Return the bracket at a size that a file declares but no vector of which is made.
+
+    Notes
+    -----
+    The upper end is the one at every size. Windows that lie inside the input and meet no
+    padding make up the map without padding of a smaller input, which is a block of the map.
+    """
+    anywhere = msgspec.structs.replace(geometry, input=None)
+    whole, method, width = _bracket(kernel, anywhere, transposed, rtol, seed)
+    inside = _inside(tuple(int(size) for size in kernel.shape[2:]), geometry)
+    if inside is None or _is_vast(kernel, inside, transposed):
+        return Bracket(0.0, whole.upper), method, width
+    block, _, _ = _bracket(kernel, inside, transposed, rtol, seed)
+    return Bracket(min(block.lower, whole.upper), whole.upper), method, width
+
+
+def _inside(kernel: tuple[int, ...], geometry: Geometry) -> Geometry | None:
+    """Return a small geometry without padding that occurs inside this one, if there is one."""
+    assert geometry.input is not None
+    rank = len(kernel)
+    sizes = []
+    for axis, (size, given) in enumerate(zip(kernel, geometry.input, strict=True)):
+        extent = geometry.dilations[axis] * (size - 1) + 1
+        ends = geometry.pads[axis] + geometry.pads[rank + axis]
+        largest = given - ends - extent - geometry.strides[axis]
+        if largest < extent:
+            return None
+        sizes.append(min(largest, max(extent, _INSIDE)))
+    bare = (0,) * (2 * rank)
+    return Geometry(geometry.strides, bare, geometry.dilations, geometry.group, tuple(sizes))
 
 
 def _worst_stretch(kernel: tuple[int, ...], geometry: Geometry) -> float:
