@@ -124,15 +124,21 @@ class Context:
         """Number of elements of a tensor."""
         return math.prod(self.sizes(name))
 
-    def known_sizes(self, name: str) -> tuple[int, ...] | None:
-        """The shape of a tensor if every dimension is a number, else None."""
-        shape = self.resolved.shape(name)
-        if shape is None or not all(isinstance(size, int) for size in shape):
+    def spatial(self, name: str) -> tuple[int, ...] | None:
+        """The sizes behind batch and channels, or None if they are not all known."""
+        try:
+            shape = self.shape(name)[2:]
+        except Missing:
             return None
-        return tuple(size for size in shape if isinstance(size, int))
+        sizes = tuple(size for size in shape if isinstance(size, int))
+        return sizes if len(sizes) == len(shape) else None
 
-    def copies(self, name: str, out: str) -> int:
-        """How many elements of `out` one element of `name` is broadcast to, at most."""
+    def copies(self, name: str, out: str, others: tuple[str, ...] = ()) -> int:
+        """How many elements of `out` one element of `name` is broadcast to, at most.
+
+        `others` are all the other operands, where there are some: an axis along which
+        each of them has size 1 is as long in `out` as in `name`.
+        """
         mine, whole = self.shape(name), self.shape(out)
         lead = len(whole) - len(mine)
         copies = 1
@@ -142,6 +148,8 @@ class Context:
                 continue
             if isinstance(own, int) and own != 1:
                 continue
+            if axis >= lead and others and all(self._is_one(o, axis - len(whole)) for o in others):
+                continue
             # A named dimension that meets a number may turn out to be 1 and be repeated.
             copies *= self.size(out, axis)
         return copies
@@ -150,7 +158,11 @@ class Context:
         """Square root of `copies`; 1 without any shape where the other operands are scalars."""
         if all(self._is_scalar(other) for other in others):
             return ONE
-        return root(self.copies(name, out))
+        return root(self.copies(name, out, others))
+
+    def _is_one(self, name: str, axis: int) -> bool:
+        shape = self.resolved.shape(name)
+        return shape is not None and (-axis > len(shape) or shape[axis] == 1)
 
     def _is_scalar(self, name: str) -> bool:
         value = self.constant(name)
@@ -197,6 +209,30 @@ class Context:
             if value.shape is None or not all(isinstance(size, int) for size in value.shape):
                 return f"give --input-shape {value.name}=…"
         return "it is computed by the graph from its data"
+
+
+class OneSample(Context):
+    """A graph whose batch axis has no size, seen with one sample in the batch.
+
+    Every value must have the batch as its first axis and nowhere else. Then each of the
+    operations that `evaluation` knows acts on the samples one by one, and the norm does
+    not depend on how many there are; a value without that axis is refused.
+    """
+
+    def __init__(self, context: Context, symbol: str) -> None:
+        super().__init__(
+            context.resolved, context.layers, context.norm_of, context.input_range, context
+        )
+        self.symbol = symbol
+
+    def shape(self, name: str) -> tuple[Dimension, ...]:
+        """The shape with a batch of 1."""
+        shape = super().shape(name)
+        if self.resolved.is_constant(name):
+            return shape
+        if not shape or shape[0] != self.symbol or self.symbol in shape[1:]:
+            raise Missing(f"{name} does not keep the batch as its first axis")
+        return (1, *shape[1:])
 
 
 def attribute(node: Node, name: str, default: T) -> T:

@@ -9,9 +9,10 @@ from specaudit.graphs import ResolvedGraph
 from specaudit.lipschitz import ranges
 from specaudit.lipschitz.context import Context, attribute
 from specaudit.lipschitz.ranges import UNKNOWN, Facts
-from specaudit.lipschitz.rules import Effect, Gain, Infinite, Missing, rule
+from specaudit.lipschitz.rules import UNMODELLED, Effect, Gain, Infinite, Missing, rule
 from specaudit.lipschitz.steps import finite, forward
 from specaudit.model import Node
+from specaudit.report import Unbounded
 
 if TYPE_CHECKING:
     from specaudit.lipschitz.explain import Causes
@@ -75,10 +76,10 @@ def analyse(
 def _explained(gain: Gain, reasons: "Causes") -> Gain:
     if finite(gain).is_finite or not reasons.any:
         return gain
-    listed = reasons.unbounded + reasons.unmodelled
-    words = "; ".join(f"{cause.node} ({cause.op}): {cause.reason}" for cause in listed)
-    code = "?" if reasons.unmodelled else next((c.code for c in listed if c.code), None)
-    return Infinite(code, f"in its body: {words}")
+    listed = reasons.unbounded + tuple(
+        Unbounded(cause.node, cause.op, cause.reason, UNMODELLED) for cause in reasons.unmodelled
+    )
+    return Infinite(None, f"in its body: {listed[0].node}", listed)
 
 
 def _largest(first: Gain, second: Gain) -> Gain:

@@ -234,6 +234,9 @@ def _slice(node: Node, context: Context, args: "Arguments", absolute: bool) -> "
     cuts = [slice(None)] * x.ndim
     for begin, end, axis, step in zip(starts, ends, over, steps, strict=True):
         place = axis % (x.ndim - 1) + 1
+        if place == 1 and step != 1:
+            # The one cut that may move samples about and yet keep their number.
+            raise Missing("a batch that is turned around is not evaluated")
         last = None if step < 0 and end < -x.shape[place] else end
         cuts[place] = slice(begin, last, step)
     return [x[tuple(cuts)]]

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specaudit.bracket import ZERO, Magnitude
-from specaudit.lipschitz.rules import Gain, Infinite
+from specaudit.lipschitz.rules import UNMODELLED, Gain, Infinite
 from specaudit.lipschitz.steps import Columns, Step, finite, ratio_log10
-from specaudit.lipschitz.trace import UNMODELLED
 from specaudit.report import Factor, Unbounded
 
 _MOST_CONTRIBUTORS = 5
@@ -50,8 +49,9 @@ def causes(steps: Sequence[Step], sources: Sequence[str], outputs: Sequence[str]
     found: dict[tuple[str, str, str | None], Unbounded] = {}
     for step in reversed(alive):
         for gain in _infinite(step):
-            words = Unbounded(step.node, step.op, gain.words, gain.code)
-            found.setdefault((step.node, gain.words, gain.code), words)
+            here = Unbounded(step.node, step.op, gain.words, gain.code)
+            for cause in gain.inside or (here,):
+                found.setdefault((cause.node, cause.reason, cause.code), cause)
     listed = found.values()
     return Causes(
         tuple(cause for cause in listed if cause.code != UNMODELLED),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from specaudit.bracket import ONE, ZERO, Magnitude
-from specaudit.lipschitz.context import Context
+from specaudit.lipschitz.context import Context, OneSample
 from specaudit.lipschitz.kernels import fuse_kernels
 from specaudit.lipschitz.linear import matrix_layer
 from specaudit.lipschitz.rules import Gain, Missing, magnitude
@@ -191,7 +191,7 @@ class _Plan:
 
         from specaudit.lipschitz.evaluation import roundings
 
-        context = self.context
+        context = self._per_sample(run)
         widths = [context.count(name) for name in run.frontier]
         ends = self._ends(run.output)
         height, width = sum(context.count(name) for name in ends), sum(widths)
@@ -211,11 +211,11 @@ class _Plan:
         for begin in range(0, width, rows):
             vectors = np.zeros((min(rows, width - begin), width))
             vectors[np.arange(vectors.shape[0]), begin + np.arange(vectors.shape[0])] = 1.0
-            columns.append(self._push(run, vectors, widths, False))
+            columns.append(self._push(run, context, vectors, widths, False))
         matrix = np.concatenate(columns, axis=0).T
         # Entry by entry the error is at most gamma_K times the matrix of moduli, whose
         # Frobenius norm the l2 norm of its row sums bounds.
-        moduli = self._push(run, np.ones((1, width)), widths, True)
+        moduli = self._push(run, context, np.ones((1, width)), widths, True)
         steps = sum(roundings(node, context) for node in run.nodes)
         gamma = steps * 2.0**-52
         lost = magnitude(gamma * float(np.linalg.norm(moduli)) * 1.001)
@@ -224,14 +224,25 @@ class _Plan:
     def _ends(self, output: str) -> tuple[str, ...]:
         return self.linear[output].inputs if output == SINK else (output,)
 
+    def _per_sample(self, run: _Run) -> Context:
+        """The graph as it is, or with one sample where the batch has no size."""
+        shape = self.context.shape(self._ends(run.output)[0])
+        symbol = shape[0] if shape else None
+        return OneSample(self.context, symbol) if isinstance(symbol, str) else self.context
+
     def _push(
-        self, run: _Run, vectors: "NDArray[np.float64]", widths: list[int], absolute: bool
+        self,
+        run: _Run,
+        context: Context,
+        vectors: "NDArray[np.float64]",
+        widths: list[int],
+        absolute: bool,
     ) -> "NDArray[np.float64]":
         import numpy as np
 
         from specaudit.lipschitz.evaluation import LINEAR
 
-        context, count = self.context, vectors.shape[0]
+        count = vectors.shape[0]
         values: dict[str, NDArray[np.float64]] = {}
         start = 0
         for name, width in zip(run.frontier, widths, strict=True):

@@ -342,9 +342,8 @@ def geometry(node: Node, context: Context, kernel: tuple[int, ...]) -> Geometry:
     strides = integers(node, "strides") or (1,) * spatial
     dilations = integers(node, "dilations") or (1,) * spatial
     pads = integers(node, "pads") or (0,) * (2 * spatial)
-    shape = context.known_sizes(node.inputs[0])
     mode = attribute(node, "auto_pad", "NOTSET")
-    size = shape[2:] if shape is not None else None
+    size = context.spatial(node.inputs[0])
     if mode.startswith("SAME"):
         if size is None or node.op != "Conv":
             # The bound that holds for every padding is what is left.

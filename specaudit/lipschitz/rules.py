@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from specaudit.bracket import ONE, ZERO, Magnitude
 from specaudit.lipschitz.ranges import UNKNOWN, Facts
 from specaudit.model import Node
+from specaudit.report import Unbounded
 
 if TYPE_CHECKING:
     from specaudit.lipschitz.context import Context
@@ -23,10 +24,12 @@ class Infinite:
 
     `code` is D (discontinuous), G (gradient unbounded), B (product of two activations), I (data
     choose the index), R (random), or None: something is not known that would have to be.
+    `inside` are the nodes of a subgraph where the reason lies.
     """
 
     code: str | None
     words: str
+    inside: tuple[Unbounded, ...] = ()
 
 
 Gain: TypeAlias = Magnitude | Infinite
@@ -64,6 +67,9 @@ Rule: TypeAlias = Callable[[Node, "Context"], Effect | tuple[Effect, ...]]
 R = TypeVar("R", bound=Rule)
 
 TABLE: dict[tuple[str, str], Rule] = {}
+
+# The code of an operation without a rule, until it is listed under its own heading.
+UNMODELLED = "?"
 
 
 class Missing(Exception):

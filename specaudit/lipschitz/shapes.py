@@ -22,7 +22,7 @@ from specaudit.lipschitz.rules import (
     rule,
     unary,
 )
-from specaudit.model import Node
+from specaudit.model import Node, Weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,7 +190,8 @@ def repeat(node: Node, context: Context) -> Effect:
     name, out = node.inputs[0], node.outputs[0]
     known = context.facts(name)
     if node.op == "Expand":
-        return unary(root(context.copies(name, out)), widened(known, name, out, context))
+        facts = widened(known, name, out, context)
+        return unary(root(context.copies(name, out)) if context.live(name) else ZERO, facts)
     count = math.prod(context.integers(node.inputs[1], "the repeats of Tile"))
     return unary(root(max(count, 0)), Facts(known.lo, known.hi))
 
@@ -403,7 +404,12 @@ def made(node: Node, context: Context) -> Effect:
     """0: made of shapes and attributes."""
     if node.op in ("ConstantOfShape", "Range") and any(context.live(n) for n in node.inputs):
         return everywhere(node, INDEX)
-    return constant(Facts(0.0, 1.0) if node.op == "EyeLike" else UNKNOWN, len(node.inputs))
+    facts = Facts(0.0, 1.0) if node.op == "EyeLike" else UNKNOWN
+    if node.op == "ConstantOfShape":
+        value = node.attributes.get("value")
+        facts = ranges.of_array(value.read()) if isinstance(value, Weight) else Facts(0.0, 0.0)
+        facts = Facts(facts.lo, facts.hi)
+    return constant(facts, len(node.inputs))
 
 
 @rule("OneHot")

@@ -8,13 +8,12 @@ from specaudit.graphs import ResolvedGraph
 from specaudit.lipschitz import ranges
 from specaudit.lipschitz.context import Context
 from specaudit.lipschitz.ranges import UNKNOWN, Facts
-from specaudit.lipschitz.rules import TABLE, Effect, Gain, Infinite, Missing
+from specaudit.lipschitz.rules import TABLE, UNMODELLED, Effect, Gain, Infinite, Missing
 from specaudit.lipschitz.steps import Option, Step
 from specaudit.model import Graph, Node
 
 # Their outputs do not change when the values of their inputs do.
 _BLIND = frozenset({"Shape", "Size", "OptionalHasElement", "SequenceLength"})
-UNMODELLED = "?"
 
 
 @dataclass(frozen=True, slots=True)
