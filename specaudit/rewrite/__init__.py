@@ -19,6 +19,7 @@ from specaudit.rewrite import comparing
 from specaudit.rewrite.bench import Bench
 from specaudit.rewrite.clamping import Limit, bring_under, limits_of
 from specaudit.rewrite.modes import MODES, ModeName
+from specaudit.rewrite.network import bring_network_under
 from specaudit.rewrite.overlay import Overlay
 
 if TYPE_CHECKING:
@@ -162,8 +163,10 @@ def carry_out(
         before = pipeline.compose(prepared, measured, jobs=jobs)
         bench = Bench.of(overlay, prepared, measured)
         bring_under(bench, limits, request.mode)
-        for index in sorted(bench.stale):
-            bench.norm_now(index)
+        if request.max_lipschitz is not None:
+            bring_network_under(bench, chosen, request.max_lipschitz, request.mode)
+            bring_under(bench, limits, request.mode)
+        bench.current()
         after = _report(bench, jobs) if len(overlay) else before
         layers = _changes(loaded, bench, before, limits)
         written = None

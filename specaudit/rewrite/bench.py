@@ -28,15 +28,15 @@ class Bench:
     layers : list of Layer
     measured : list of Measurement
         Of each layer, as it would now be written.
-    written : dict
-        By index of a layer, the tensors that were written for it.
+    closer : set of int
+        Layers whose measurement is more exact than the settings ask for.
     """
 
     overlay: Overlay
     prepared: Prepared
     layers: list[Layer]
     measured: list[Measurement]
-    written: dict[int, dict[str, None]] = field(default_factory=dict)
+    closer: set[int] = field(default_factory=set)
     stale: set[int] = field(default_factory=set)
     adjust: Adjust = tuple
 
@@ -71,7 +71,21 @@ class Bench:
         settings = pipeline.deciding(self.settings)
         self.measured[index] = norms.measure(self.layers[index], settings)
         self.stale.discard(index)
+        self.closer.add(index)
         return self.measured[index]
+
+    def current(self) -> list[Measurement]:
+        """Return the measurement of every layer."""
+        return [self.norm_now(index) for index in range(len(self.layers))]
+
+    def take(self, values: Overlay, measured: Sequence[Measurement]) -> None:
+        """Take over values from another overlay, with what was measured of them."""
+        for name in values:
+            self.overlay.put(name, values[name])
+        self.refresh()
+        self.measured = list(measured)
+        self.stale.clear()
+        self.closer.clear()
 
     def put(self, index: int, values: Values) -> float:
         """Write a layer's weight to its tensors, as they are stored.
@@ -89,7 +103,6 @@ class Bench:
         except UnsupportedModel as problem:
             problem.where = problem.where or layer.name
             raise
-        self.written.setdefault(index, {}).update(dict.fromkeys(changed))
         self._spoil(index, changed)
         return max((epsilon(self.overlay[name]) for name in changed), default=0.0)
 

@@ -68,6 +68,8 @@ class Overlay(Mapping[str, Values]):
     def drop(self) -> None:
         """Forget every new value."""
         self._places.clear()
+        self._file.seek(0)
+        self._file.truncate()
 
     def close(self) -> None:
         """Give the memory back."""
