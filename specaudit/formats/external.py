@@ -86,7 +86,8 @@ class ExternalData:
         if file.same_file(self.model):
             _refuse("external data name the model file itself", where)
         if file.links > 1:
-            self.notes.append(f"data file {shown(location)} has {file.links} hard links")
+            reason = f"the data file has {file.links} names: it may be one outside this folder"
+            self.missing.append((shown(location)[1:-1], reason))
         self._files[location] = file
         return file
 

@@ -1,7 +1,7 @@
 """Sharded checkpoints, and folders: an index file names for each tensor the shard it is in."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -46,14 +46,17 @@ def load(path: str, load_shard: Callable[[str], Model]) -> Model:
         shards[location] = load_shard(target)
     check_homes(homes, shards, path)
     first = next(iter(shards.values()))
-    notes = [f"{shown(name)[1:-1]}: {note}" for name, s in shards.items() for note in s.notes]
+    missing = [entry for shard in shards.values() for entry in shard.missing]
+    missing.extend(unlisted(homes, shards))
     return Model(
         path=path,
         format=first.format,
         digest=file.digest(),
-        weights=tuple(unlisted(homes, shards, notes)),
-        notes=tuple(notes),
-        missing=tuple(entry for shard in shards.values() for entry in shard.missing),
+        weights=tuple(weights_of(shards)),
+        notes=tuple(
+            f"{shown(name)[1:-1]}: {note}" for name, s in shards.items() for note in s.notes
+        ),
+        missing=tuple(missing),
         source=Shards(file, shards),
     )
 
@@ -109,22 +112,21 @@ def names_of(model: Model) -> list[str]:
     return [weight.name for weight in model.weights] + [name for name, _ in model.missing]
 
 
-def unlisted(
-    homes: Mapping[str, str], shards: Mapping[str, Model], notes: list[str]
-) -> Iterable[Weight]:
-    """The shards' weights; those the index leaves out say so, and `notes` count them."""
-    extra = 0
+def weights_of(shards: Mapping[str, Model]) -> Iterator[Weight]:
+    """The weights of all shards; each calls its first storage the same, so its name goes before."""
     for location, shard in shards.items():
         for weight in shard.weights:
-            if weight.storage:  # every shard calls its first storage the same
-                weight = replace(weight, storage=f"{location}/{weight.storage}")
-            if weight.name in homes:
-                yield weight
-            else:
-                extra += 1
-                yield replace(weight, notes=(*weight.notes, "in a shard, but not in the index"))
+            storage = weight.storage and f"{location}/{weight.storage}"
+            yield replace(weight, storage=storage)
+
+
+def unlisted(homes: Mapping[str, str], shards: Mapping[str, Model]) -> Iterator[tuple[str, str]]:
+    """The tensors that are in a shard but not in the index, as one entry of what is not covered."""
+    extra = [w.name for shard in shards.values() for w in shard.weights if w.name not in homes]
     if extra:
-        notes.append(f"{extra} tensors are in a shard but not in the index: no loader sees them")
+        more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+        reason = f"in a shard{more}, but not in the index: measured, though no loader sees it"
+        yield extra[0], reason
 
 
 def in_folder(path: str) -> str:

@@ -90,7 +90,7 @@ def read(path: str, *, digest: bool) -> Model:
         verified()
     elif is_pickle(head):
         read_old(file, contents)
-        contents.notes.extend(zero_tail(marked().trailing_zeros, file.size))
+        contents.missing.extend(zero_tail(marked().trailing_zeros, file.size))
     else:
         raise UnsupportedModel("neither a zip archive nor a pickle, as PyTorch files are")
     return contents.model(kind, marked().sha256, source)

@@ -4,7 +4,7 @@ Reference: huggingface/safetensors, README, "Format".
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from specaudit.errors import UnreadableModel
@@ -65,8 +65,7 @@ def load(path: str, *, digest: bool = True) -> Model:
         format="safetensors",
         digest=mark.sha256,
         weights=tuple(weights),
-        notes=zero_tail(mark.trailing_zeros, file.size - start),
-        missing=tuple(missing),
+        missing=(*missing, *zero_tail(mark.trailing_zeros, file.size - start)),
         source=file,
     )
 
@@ -166,11 +165,10 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def zero_tail(zeros: int, size: int) -> tuple[str, ...]:
-    """A note if half of the data and more are zeros at the end: what a lost download leaves."""
+def zero_tail(zeros: int, size: int) -> Iterator[tuple[str, str]]:
+    """Say that half of the data and more are zeros at the end: what a lost download leaves."""
     if zeros >= 64 and 2 * zeros >= size:
-        return (f"the last {zeros} of {size} bytes are zero: a download cut short looks like this",)
-    return ()
+        yield "the end of the file", f"{zeros} of {size} bytes are zero: perhaps cut short"
 
 
 def _refuse(reason: str, where: str) -> NoReturn:

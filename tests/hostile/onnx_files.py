@@ -401,7 +401,7 @@ def negative_input(proto: onnx.ModelProto) -> None:
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -5
 
 
-@edited("g_input_huge", "O")
+@edited("g_input_huge", "OEW")
 def huge_input(proto: onnx.ModelProto) -> None:
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2**62
 
