@@ -61,6 +61,8 @@ def explain_failure(problem: Exception) -> int:
         return 2
     if isinstance(problem, OSError):
         return talk.output_error(problem)
+    if isinstance(problem, MemoryError):
+        return talk.out_of_memory().exit_code
     talk.crash(problem)
     return 4
 

@@ -71,6 +71,10 @@ def audit_all(
             talk.error(problem)
             refused.append(policy.unreadable(path, problem))
             worst = max(worst, problem.exit_code)
+        except MemoryError:
+            short = talk.out_of_memory(path)
+            refused.append(policy.unreadable(path, short))
+            worst = max(worst, short.exit_code)
         except Exception as problem:
             # A bug of ours on one model must not keep the others from being audited.
             if shared.debug:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from specaudit.errors import SpecauditError
+from specaudit.errors import SpecauditError, UnsupportedModel
 from specaudit.outputs.escaping import visible
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ def output_error(problem: OSError) -> int:
     where = str(problem.filename or "standard output")
     error(SpecauditError(f"cannot write: {problem.strerror or problem}", where=where))
     return 3
+
+
+def out_of_memory(where: str = "") -> SpecauditError:
+    """Say that there was not enough memory; return the error."""
+    problem = UnsupportedModel("takes more memory than this process may have", where=where)
+    error(problem)
+    return problem
 
 
 def crash(problem: Exception) -> None:
