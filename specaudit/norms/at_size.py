@@ -183,7 +183,7 @@ def _quotient(taps: Taps, placed: Placed, vector: Array) -> float:
         return 0.0
     _, _, channels, *spatial = placed.kernel.shape
     error = gamma(4 * (channels + 2) + 4 * math.prod(spatial) + 20)
-    loss = error * float(taps.mass().max()) * math.sqrt(placed.multiplicity) * (1.0 + 8 * U)
+    loss = error * float(taps.mass.max()) * math.sqrt(placed.multiplicity) * (1.0 + 8 * U)
     norms = 2.0 * gamma(2 * max(placed.shape) + 8)
     return max(0.0, round_down((long / short * (1.0 - norms) - loss) * (1.0 - norms)))
 

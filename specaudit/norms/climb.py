@@ -135,7 +135,7 @@ def heights(taps: Taps, points: Points, *, seed: int) -> NDArray[np.float64]:
 def _starting_points(taps: Taps, groups: int, seed: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed + 1)
     special = np.array(list(product((0.0, 0.5), repeat=taps.axes))).reshape(2**taps.axes, -1)
-    number = 2 if groups > 1 else 12 if taps.axes else 1
+    number = 2 if groups > 1 else 8 if taps.axes else 1
     others = rng.uniform(-0.5, 0.5, (groups, number, taps.axes))
     return np.concatenate([np.broadcast_to(special, (groups, *special.shape)), others], axis=1)
 
@@ -256,7 +256,7 @@ def _peak(taps: Taps, group: int, turns: NDArray[np.float64], vector: Array) -> 
     height = float(np.linalg.norm(image))
     error = gamma(4 * (taps.columns + 2) + 4 * (len(taps.positions) + 2) + 60)
     one = taps.columns + taps.rows + 8
-    loss = round_up(error * float(taps.mass()[group])) * (1.0 + 2.0 * gamma(2 * one))
+    loss = round_up(error * float(taps.mass[group])) * (1.0 + 2.0 * gamma(2 * one))
     lower = (height * (1.0 - gamma(2 * one)) - loss) * (1.0 - gamma(2 * one) - 8 * U)
     shares = ((images @ (image / height if height else image).conj()) * phases).real
     return Peak(max(0.0, round_down(lower)), group, steps / _TURN, vector, shares)

@@ -15,6 +15,8 @@ from specaudit.norms.torus import Boxes, Points, spares_middle
 from specaudit.operators import Array
 
 _CHUNK_BYTES = 1 << 25
+# Samples that are evaluated at once: enough for a matrix product, few enough for the cache.
+_AT_ONCE, _AT_ONCE_BYTES, _BUFFER_BYTES = 16, 1 << 23, 1 << 26
 # Memory for Gram polynomials that are kept from one call to the next.
 _KEPT_BYTES = 1 << 28
 # From this many columns on, groups are taken one by one, and get a Gram polynomial.
@@ -77,7 +79,7 @@ class Samples:
         spared = np.array([spares_middle(degree) for degree in taps.degrees.tolist()], dtype=bool)
         limits = limits / np.prod(ratios[:, ~spared], axis=1) * (1.0 - 8 * U * (taps.axes + 1))
         ratios = ratios[:, spared]
-        mass = taps.mass()[points.group] * np.prod(ratios, axis=1)
+        mass = taps.mass[points.group] * np.prod(ratios, axis=1)
         error = gamma(_roundings(taps)) * mass**2 * (1.0 + 16 * U * (taps.axes + 1))
         growth = gamma(taps.columns, is_complex=True)
         growth = (taps.columns + 1) * growth / (1.0 - 2.0 * growth)
@@ -109,8 +111,8 @@ class Samples:
             mine = todo[points.group[todo] == group]
             values = taps.values[group]
             polynomial = self._polynomial(group, mine.size, outer)
-            each = 8 * taps.columns if polynomial else 16 * (taps.rows + 2 * taps.columns)
-            step = max(1, _CHUNK_BYTES // (taps.columns * each))
+            each = 16 * taps.columns * (taps.rows + 2 * taps.columns)
+            step = len(polynomial.buffer) if polynomial else max(1, _CHUNK_BYTES // each)
             for start in range(0, mine.size, step):
                 some = mine[start : start + step]
                 if polynomial:
@@ -136,7 +138,8 @@ class Samples:
         each = 4 * number * rows * columns + 8 * rows * columns**2
         if forming + count * 4 * terms * columns**2 > count * each:
             return None
-        room = max(1, _CHUNK_BYTES // (8 * columns**2))
+        each = 16 * columns**2
+        room = max(1, min(max(_AT_ONCE, _AT_ONCE_BYTES // each), _BUFFER_BYTES // each))
         polynomial = GramPolynomial.of(taps.values[group], taps.positions, outer, room)
         if (len(self._kept) + 1) * size <= _KEPT_BYTES:
             self._kept[group] = polynomial

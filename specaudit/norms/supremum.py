@@ -46,7 +46,7 @@ def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
     everyone = np.arange(taps.groups)
     peak = first.peaks[0]
     upper = _raised(peak.lower, rtol)
-    mass = taps.mass()
+    mass = taps.mass
     groups = everyone[~(mass <= upper)]
     if groups.size == 0:
         return Bracket(peak.lower, max(peak.lower, min(upper, float(mass.max()))))

@@ -26,6 +26,9 @@ class Taps:
     steps : ndarray, shape (spatial axes,), int64
         F at frequency w of the convolution is F here at ``steps * w``, up to phases of its
         columns; 0 for an axis that F does not depend on.
+    mass : ndarray, shape (groups,)
+        At least ``|| sum_t |values_t| ||_F``: it bounds the norm of the symbol at every
+        frequency, and the size of every sum that is formed on the way to it.
     is_transposed : bool
         Whether `values` hold the transposes: the convolution has fewer output channels than
         input channels times residues.
@@ -34,6 +37,7 @@ class Taps:
     values: Array
     positions: NDArray[np.int64]
     steps: NDArray[np.int64]
+    mass: NDArray[np.float64]
     is_transposed: bool
 
     @classmethod
@@ -80,10 +84,12 @@ class Taps:
         )
         kept = np.flatnonzero(present.any(axis=0))
         values = values[:, library.asarray(kept, device=values.device)]
+        values = library.reshape(library.reshape(values, (-1,)), values.shape)  # row by row
         positions = positions[kept] - positions[kept].min(axis=0)
         steps = np.gcd.reduce(positions, axis=0)
         moving = np.flatnonzero(steps)
-        return cls(values, positions[:, moving] // steps[moving], steps, is_transposed)
+        positions = positions[:, moving] // steps[moving]
+        return cls(values, positions, steps, _mass(values), is_transposed)
 
     @property
     def groups(self) -> int:
@@ -119,19 +125,16 @@ class Taps:
         """Return a NumPy array in the library and on the device of the taps."""
         return namespace(self.values).asarray(array, device=self.values.device)
 
-    def mass(self) -> NDArray[np.float64]:
-        """Return, for each group, at least ``|| sum_t |values_t| ||_F``.
 
-        It bounds the norm of the symbol at every frequency, and the size of every sum that
-        is formed on the way to it.
-        """
-        library = namespace(self.values)
-        total = library.zeros_like(library.abs(self.values[:, 0]))
-        for t in range(self.positions.shape[0]):
-            total = total + library.abs(self.values[:, t])
-        squares = on_cpu(library.sum(total * total, axis=(1, 2)))
-        count = self.rows * self.columns + 4 * len(self.positions) + 8
-        return np.asarray(np.sqrt(squares) * (1.0 + 2.0 * gamma(count)), dtype=np.float64)
+def _mass(values: Array) -> NDArray[np.float64]:
+    library = namespace(values)
+    _, number, rows, columns = values.shape
+    total = library.zeros_like(library.abs(values[:, 0]))
+    for t in range(number):
+        total = total + library.abs(values[:, t])
+    squares = on_cpu(library.sum(total * total, axis=(1, 2)))
+    count = rows * columns + 4 * number + 8
+    return np.asarray(np.sqrt(squares) * (1.0 + 2.0 * gamma(count)), dtype=np.float64)
 
 
 def _polyphase(
