@@ -8,7 +8,15 @@ from specaudit.lipschitz import ranges
 from specaudit.lipschitz.context import Context
 from specaudit.lipschitz.normalization import inverse_root
 from specaudit.lipschitz.ranges import Facts, outward
-from specaudit.lipschitz.reading import operands, plain, producer, scalar
+from specaudit.lipschitz.reading import (
+    operands,
+    plain,
+    producer,
+    row_statistic,
+    scalar,
+    square_of,
+    stands_beside,
+)
 from specaudit.lipschitz.rules import Effect, magnitude, unary
 from specaudit.lipschitz.trace import Match
 from specaudit.model import Node
@@ -16,12 +24,13 @@ from specaudit.model import Node
 
 @dataclass(frozen=True, slots=True)
 class _Divisor:
-    """``sqrt(mean(x^2) + inside) + outside``, or ``max(|x|, floor)``."""
+    """``sqrt(mean(x^2) + inside) + outside``, or ``max(|x|, floor)``; `centred` for a variance."""
 
     base: str
     axes: tuple[int, ...]
     slope: float
     mean: bool
+    centred: bool = False
 
 
 def normalization(node: Node, context: Context) -> Match | None:
@@ -31,43 +40,73 @@ def normalization(node: Node, context: Context) -> Match | None:
     -----
     With s the root mean square, the Jacobian is ``(I - x x^T/(n (s^2 + eps)))/sqrt(s^2 + eps)``,
     between 0 and ``1/sqrt(eps)``; it commutes with the centring, whose norm is 1. With epsilon
-    added to s itself the same holds with ``1/eps``.
+    added to s itself the same holds with ``1/eps``. A constant factor multiplies that.
     """
-    for top, divisor in _quotients(node, context):
+    for top, divisor, factor in _quotients(node, context):
         if divisor is None or divisor.slope == math.inf:
             continue
-        source = _same_values(divisor.base, top, context)
-        if source is None:
+        x, centred = _numerator(top, divisor, context)
+        if x is None:
             continue
-        centred = _centred(source, divisor.axes, context) if divisor.mean else None
-        x = centred or source
         name = "LayerNorm" if centred else "RMSNorm" if divisor.mean else "L2 normalisation"
-        return Match(name, (x,), _effect(x, divisor))
+        return Match(name, (x,), _effect(x, divisor, factor))
     return None
 
 
-def _effect(x: str, divisor: _Divisor) -> Callable[[Context], Effect]:
-    return lambda context: unary(magnitude(divisor.slope), _values(context, x, divisor))
+def _effect(x: str, divisor: _Divisor, factor: float) -> Callable[[Context], Effect]:
+    gain = magnitude(ranges.times(divisor.slope, factor))
+    return lambda context: unary(gain, ranges.scale(_values(context, x, divisor), factor))
 
 
-def _quotients(node: Node, context: Context) -> list[tuple[str, _Divisor | None]]:
+def _numerator(top: str, divisor: _Divisor, context: Context) -> tuple[str | None, bool]:
+    """What is normalised, if the numerator is what the divisor was computed from."""
+    top = plain(top, context)
+    if divisor.centred:
+        x = _centred(top, divisor.axes, context)
+        return (x, True) if x == plain(divisor.base, context) else (None, False)
+    base = plain(divisor.base, context)
+    x = _centred(top, divisor.axes, context) if divisor.mean else None
+    if top != base and (x is None or x != _centred(base, divisor.axes, context)):
+        return None, False
+    return (x, True) if x is not None else (top, False)
+
+
+_Quotient = tuple[str, _Divisor | None, float]
+
+
+def _quotients(node: Node, context: Context) -> list[_Quotient]:
     """The numerator and the divisor of a division, or of a product with an inverse."""
     if node.op == "Div":
-        return [(node.inputs[0], _divisor(node.inputs[1], context))]
+        return [(node.inputs[0], _divisor(node.inputs[1], context), 1.0)]
     if node.op != "Mul" or len(node.inputs) != 2:
         return []
-    found = []
+    found: list[_Quotient] = []
     for top, other in (node.inputs, node.inputs[::-1]):
-        inverse = producer(other, context, "Reciprocal", "Pow", "Div")
-        if inverse is None:
-            continue
-        if inverse.op == "Reciprocal":
-            found.append((top, _divisor(inverse.inputs[0], context)))
-        elif inverse.op == "Div" and scalar(inverse.inputs[0], context) == 1.0:
-            found.append((top, _divisor(inverse.inputs[1], context)))
-        elif inverse.op == "Pow" and scalar(inverse.inputs[1], context) == -0.5:
-            found.append((top, _root(inverse.inputs[0], 0.0, context)))
+        found += [(top, divisor, factor) for divisor, factor in _inverses(other, context)]
     return found
+
+
+def _inverses(name: str, context: Context) -> list[tuple[_Divisor | None, float]]:
+    """One over a divisor, times a constant scale where one has been multiplied in before."""
+    inverse = producer(name, context, "Reciprocal", "Pow", "Div", "Mul", "Expand")
+    if inverse is None:
+        return []
+    match inverse.op:
+        case "Expand":
+            return _inverses(inverse.inputs[0], context)
+        case "Reciprocal":
+            return [(_divisor(inverse.inputs[0], context), 1.0)]
+        case "Div" if scalar(inverse.inputs[0], context) == 1.0:
+            return [(_divisor(inverse.inputs[1], context), 1.0)]
+        case "Pow" if scalar(inverse.inputs[1], context) == -0.5:
+            return [(_root(inverse.inputs[0], 0.0, context), 1.0)]
+        case "Mul":
+            for one, other in (inverse.inputs, inverse.inputs[::-1]):
+                if context.resolved.is_constant(other):
+                    size = context.facts(other).magnitude
+                    pairs = _inverses(one, context)
+                    return [(divisor, ranges.times(factor, size)) for divisor, factor in pairs]
+    return []
 
 
 def _divisor(name: str, context: Context) -> _Divisor | None:
@@ -90,7 +129,7 @@ def _divisor(name: str, context: Context) -> _Divisor | None:
 
 
 def _root(name: str, outside: float, context: Context) -> _Divisor | None:
-    """What is under the root: the mean of squares, and an epsilon that may be there."""
+    """What is under the root: the mean of squares or a variance, and perhaps an epsilon."""
     epsilon = 0.0
     total = producer(name, context, "Add")
     if total is not None:
@@ -99,22 +138,61 @@ def _root(name: str, outside: float, context: Context) -> _Divisor | None:
             if value is not None and value > 0.0:
                 name, epsilon = one, value
                 break
-    mean = producer(name, context, "ReduceMean")
-    if mean is None or mean.attributes.get("keepdims", 1) != 1:
-        return None
-    square = producer(mean.inputs[0], context, "Pow", "Mul")
-    if square is None:
-        return None
-    if square.op == "Pow" and scalar(square.inputs[1], context) != 2.0:
-        return None
-    if square.op == "Mul" and square.inputs[0] != square.inputs[1]:
-        return None
-    axes = operands(mean, context)
-    if axes is None:
-        return None
     inside = inverse_root(epsilon)
     beside = outward(0.0, 1.0 / outside).hi if outside > 0.0 else math.inf
-    return _Divisor(square.inputs[0], axes, min(inside, beside), True)
+    slope = min(inside, beside)
+    mean = _mean_square(name, context)
+    if mean is not None:
+        return _Divisor(mean[0], mean[1], slope, True)
+    variance = _variance(name, context)
+    return None if variance is None else _Divisor(variance[0], variance[1], slope, True, True)
+
+
+def _mean_square(
+    name: str, context: Context, aligned: bool = True
+) -> tuple[str, tuple[int, ...]] | None:
+    """The x and the axes of ``mean(x^2)``."""
+    mean = _mean(name, context, aligned)
+    x = square_of(mean[0], context) if mean is not None else None
+    return None if mean is None or x is None else (x, mean[1])
+
+
+def _mean(name: str, context: Context, aligned: bool = True) -> tuple[str, tuple[int, ...]] | None:
+    """The operand and the axes of a mean, or of a sum times exactly one over their size."""
+    found = row_statistic(name, context, "ReduceMean", aligned=aligned)
+    if found is not None and found.factor == 1.0:
+        return plain(found.base, context), found.axes
+    found = row_statistic(name, context, "ReduceSum", aligned=aligned)
+    shape = context.resolved.shape(found.base) if found is not None else None
+    if found is None or shape is None:
+        return None
+    sizes = [shape[axis] for axis in found.axes]
+    count = math.prod(size if isinstance(size, int) else 0 for size in sizes)
+    return (plain(found.base, context), found.axes) if count * found.factor == 1.0 else None
+
+
+def _variance(name: str, context: Context) -> tuple[str, tuple[int, ...]] | None:
+    """``mean(x^2) - mean(x)^2``, perhaps kept from falling below 0 by a maximum or a clip."""
+    if (spread := producer(name, context, "Expand")) is not None:
+        name = spread.inputs[0]
+    beside = plain(name, context)
+    if (moved := producer(name, context, "Reshape", "Unsqueeze")) is not None:
+        name = moved.inputs[0]
+    floor = producer(name, context, "Max", "Clip", "Relu")
+    if floor is not None:
+        below = [other for other in floor.inputs if scalar(other, context) == 0.0]
+        moving = [other for other in floor.inputs if other and scalar(other, context) is None]
+        if len(moving) != 1 or (floor.op == "Max" and not below):
+            return None
+        name = moving[0]
+    minus = producer(name, context, "Sub")
+    inner = square_of(minus.inputs[1], context) if minus is not None else None
+    if minus is None or inner is None:
+        return None
+    first, second = _mean_square(minus.inputs[0], context, False), _mean(inner, context, False)
+    if first is None or first != second:
+        return None
+    return first if stands_beside(beside, first[0], first[1], context) else None
 
 
 def _floored(name: str, context: Context) -> _Divisor | None:
@@ -133,34 +211,13 @@ def _floored(name: str, context: Context) -> _Divisor | None:
     return _Divisor(length.inputs[0], axes, outward(0.0, 1.0 / least).hi, False)
 
 
-def _same_values(one: str, other: str, context: Context) -> str | None:
-    """The name, if both are the same value; a centring may have been computed twice."""
-    one, other = plain(one, context), plain(other, context)
-    if one == other:
-        return one
-    first, second = producer(one, context, "Sub"), producer(other, context, "Sub")
-    if first is None or second is None:
-        return None
-    if plain(first.inputs[0], context) != plain(second.inputs[0], context):
-        return None
-    means = [producer(sub.inputs[1], context, "ReduceMean") for sub in (first, second)]
-    if means[0] is None or means[1] is None:
-        return None
-    same = plain(means[0].inputs[0], context) == plain(means[1].inputs[0], context)
-    return one if same and operands(means[0], context) == operands(means[1], context) else None
-
-
 def _centred(name: str, axes: tuple[int, ...], context: Context) -> str | None:
     """The x of ``x - mean(x)`` over the same axes."""
     minus = producer(name, context, "Sub")
     if minus is None:
         return None
-    mean = producer(minus.inputs[1], context, "ReduceMean")
-    x = plain(minus.inputs[0], context)
-    if mean is None or mean.attributes.get("keepdims", 1) != 1:
-        return None
-    same = plain(mean.inputs[0], context) == x and operands(mean, context) == axes
-    return x if same else None
+    mean, x = _mean(minus.inputs[1], context), plain(minus.inputs[0], context)
+    return x if mean == (x, axes) else None
 
 
 def _values(context: Context, x: str, divisor: _Divisor) -> Facts:

@@ -12,7 +12,17 @@ from specaudit.lipschitz import activations, ranges
 from specaudit.lipschitz.attention_pattern import attention
 from specaudit.lipschitz.context import Context, single
 from specaudit.lipschitz.normalization_pattern import normalization
-from specaudit.lipschitz.reading import affine, affine_step, operands, plain, producer, scalar
+from specaudit.lipschitz.reading import (
+    affine,
+    affine_step,
+    plain,
+    polynomial,
+    producer,
+    row_statistic,
+    scalar,
+    square_of,
+    stands_beside,
+)
 from specaudit.lipschitz.rules import Effect, magnitude, unary
 from specaudit.lipschitz.trace import Match, Pattern
 from specaudit.model import Node
@@ -127,42 +137,12 @@ def _curve_slope(curve: Node, x: str, context: Context) -> float | None:
 
 def _cubic_weight(name: str, x: str, context: Context) -> float | None:
     """k/s^2 where the value is ``s (x + k x^3)``, in any of the ways that is written."""
-    base, scale, shift = affine(name, context)
-    if shift != 0.0:
+    terms = polynomial(name, x, context)
+    if terms is None or not terms.get(1):
         return None
-    total = producer(base, context, "Add")
-    if total is not None:
-        for one, other in (total.inputs, total.inputs[::-1]):
-            cube, factor, offset = affine(other, context)
-            if plain(one, context) == x and offset == 0.0 and _power(cube, context) == (x, 3):
-                return factor / (scale * scale) if scale else None
+    if any(value for degree, value in terms.items() if degree not in (1, 3)):
         return None
-    product = producer(base, context, "Mul")
-    if product is None:
-        return None
-    for one, other in (product.inputs, product.inputs[::-1]):
-        square, factor, offset = affine(other, context)
-        first, outer, moved = affine(one, context, x)
-        if first == x and moved == 0.0 and _power(square, context) == (x, 2) and offset:
-            whole = scale * outer * offset
-            return factor / offset / (whole * whole)
-    return None
-
-
-def _power(name: str, context: Context) -> tuple[str, int] | None:
-    """The base and the exponent of a whole power, written as Pow or as products."""
-    node = producer(name, context, "Pow", "Mul")
-    if node is None:
-        return plain(name, context), 1
-    if node.op == "Pow":
-        exponent = scalar(node.inputs[1], context)
-        whole = exponent is not None and exponent in (1.0, 2.0, 3.0)
-        return (plain(node.inputs[0], context), int(exponent)) if whole and exponent else None
-    parts = [_power(part, context) for part in node.inputs]
-    if any(part is None for part in parts):
-        return None
-    (a, m), (b, n) = (part for part in parts if part is not None)
-    return (a, m + n) if a == b and m + n <= 3 else None
+    return terms.get(3, 0.0) / terms[1] ** 3
 
 
 _BOTH = Effect({0: ONE, 1: ONE}, joint=True, facts=ranges.Facts(-1.0, 1.0))
@@ -237,23 +217,78 @@ def softplus(node: Node, context: Context) -> Match | None:
 
 
 def softmax(node: Node, context: Context) -> Match | None:
-    """``exp(x - max x) / sum``, with or without the maximum."""
+    """``exp(x - c) / sum``: whatever is taken off a whole row first changes nothing."""
     if node.op != "Div":
         return None
     power = producer(node.inputs[0], context, "Exp")
-    total = producer(node.inputs[1], context, "ReduceSum")
-    if power is None or total is None or total.inputs[0] != node.inputs[0]:
+    total = row_statistic(node.inputs[1], context, "ReduceSum")
+    if power is None or total is None or power.outputs[0] != plain(total.base, context):
         return None
-    if total.attributes.get("keepdims", 1) != 1:
+    if total.factor != 1.0:
         return None
-    x = power.inputs[0]
+    x = plain(power.inputs[0], context)
     moved = producer(x, context, "Sub")
-    peak = producer(moved.inputs[1], context, "ReduceMax") if moved else None
-    if moved is not None and peak is not None and peak.inputs[0] == moved.inputs[0]:
-        same = operands(peak, context) == operands(total, context)
-        x = moved.inputs[0] if same and peak.attributes.get("keepdims", 1) == 1 else x
-    half = unary(Magnitude.of(0.5), ranges.Facts(0.0, 1.0))
-    return Match("Softmax", (x,), lambda c: half)
+    if moved is not None:
+        spread = producer(moved.inputs[1], context, "Expand")
+        taken = spread.inputs[0] if spread is not None else moved.inputs[1]
+        if stands_beside(taken, moved.inputs[0], total.axes, context):
+            x = plain(moved.inputs[0], context)
+    return Match("Softmax", (x,), lambda c: unary(Magnitude.of(0.5), ranges.Facts(0.0, 1.0)))
+
+
+def magnitude_of_two(node: Node, context: Context) -> Match | None:
+    """``sqrt(a^2 + b^2)``, as of the parts of a spectrum: a norm, so 1 in both together."""
+    total = _under_root(node, context)
+    add = producer(total, context, "Add") if total else None
+    if add is None:
+        return None
+    a, b = (square_of(name, context) for name in add.inputs)
+    if a is None or b is None:
+        return None
+    shapes = [context.resolved.shape(name) for name in (a, b)]
+    if shapes[0] is None or shapes[0] != shapes[1] or None in shapes[0]:
+        return None
+    return Match("magnitude", (a, b), lambda c: Effect({0: ONE, 1: ONE}, joint=True))
+
+
+def euclidean(node: Node, context: Context) -> Match | None:
+    """``sqrt(sum(x^2) + eps)``: a norm, with or without the epsilon."""
+    total = _under_root(node, context)
+    if total is None:
+        return None
+    base, scale, shift = affine(total, context)
+    reduce = producer(base, context, "ReduceSum", "ReduceSumSquare")
+    if reduce is None or scale != 1.0 or shift < 0.0:
+        return None
+    if reduce.op == "ReduceSumSquare":
+        x = plain(reduce.inputs[0], context)
+    else:
+        square = square_of(reduce.inputs[0], context)
+        if square is None:
+            return None
+        x = square
+    return Match("l2 norm", (x,), lambda c: unary(ONE, ranges.Facts(0.0)))
+
+
+def _under_root(node: Node, context: Context) -> str | None:
+    if node.op == "Sqrt":
+        return node.inputs[0]
+    half = node.op == "Pow" and scalar(node.inputs[1], context) == 0.5
+    return node.inputs[0] if half else None
+
+
+def padded(node: Node, context: Context) -> Match | None:
+    """A convolution whose layer takes in the reflected, repeated or wrapped padding before it."""
+    layer = context.layer(node, "convolution")
+    if node.op != "Conv" or layer is None or layer.geometry is None:
+        return None
+    if layer.geometry.padding_mode == "constant":
+        return None
+    before = producer(node.inputs[0], context, "Pad")
+    if before is None or before.attributes.get("mode") != layer.geometry.padding_mode:
+        return None
+    x = before.inputs[0]
+    return Match("padded convolution", (x,), lambda c: unary(c.norm(layer)))
 
 
 ALL: tuple[Pattern, ...] = (
@@ -263,5 +298,8 @@ ALL: tuple[Pattern, ...] = (
     softplus,
     softmax,
     normalization,
+    magnitude_of_two,
+    euclidean,
+    padded,
     attention,
 )

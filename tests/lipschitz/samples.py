@@ -1,6 +1,6 @@
 """A small network for every rule of the table: what it must say, and how tight it must be."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,10 @@ D, F, I = TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64  # noqa: E741
 
 @dataclass(frozen=True)
 class Sample:
-    """`ratio` is the least that the steepest slope found must be of the bound; `code` names the
-    reason that there must be no bound for, "" where the bound must be finite."""
+    """One network; `ratio` is the least that the steepest slope found must be of its bound.
+
+    `code` names the reason for which there must be no bound, "" where it must be finite.
+    """
 
     op: str
     model: onnx.ModelProto
