@@ -12,7 +12,7 @@ import msgspec
 
 from specaudit import extract, formats, norms
 from specaudit.bracket import ONE, Magnitude
-from specaudit.errors import UnreadableModel, UsageError
+from specaudit.errors import SpecauditError, UnreadableModel, UsageError
 from specaudit.model import Model
 from specaudit.operators import Layer
 from specaudit.policy.patterns import matcher
@@ -32,6 +32,8 @@ from specaudit.report import (
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from specaudit.witness import Witness
 
 # Measured, but no factor of the product: an embedding is a table that is looked up, and
 # the scale of a norm layer acts on what that layer has normalised.
@@ -187,10 +189,19 @@ def deciding(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, rtol=rtol, rtol_given=True)
 
 
-def compose(prepared: Prepared, measurements: tuple[Measurement, ...], *, jobs: int = 1) -> Report:
-    """Put the measurements together: the product, the network bound, the report."""
+def compose(
+    prepared: Prepared,
+    measurements: tuple[Measurement, ...],
+    *,
+    jobs: int = 1,
+    found: "Witness | None" = None,
+) -> Report:
+    """Put the measurements together: the product, the network bound, the report.
+
+    `found` is the pair that proves the lower bound; without one a short search is made.
+    """
     model, settings = prepared.model, prepared.settings
-    network = bound_network(prepared, measurements)
+    network = with_lower(bound_network(prepared, measurements), found or witness(prepared))
     now = time.time()
     return Report(
         model=_describe(model),
@@ -312,6 +323,45 @@ def bound_network(prepared: Prepared, measurements: Sequence[Measurement]) -> Ne
         _norm_source(prepared, measurements),
         input_range=prepared.settings.input_range,
     )
+
+
+def witness(prepared: Prepared, *, long: bool = False) -> "Witness | None":
+    """Return a pair of inputs that proves a lower bound of the network's constant.
+
+    None where there is no graph or it holds what is not evaluated, where the network is too
+    large for a search that is not `long`, and where rounding could hide all that was seen.
+    """
+    if prepared.extraction.resolved is None:
+        return None
+    from specaudit import witness as search
+
+    try:
+        return search.steepest(
+            prepared.extraction.resolved,
+            input_range=prepared.settings.input_range,
+            seed=prepared.settings.seed,
+            budget=search.LONG if long else search.SHORT,
+        )
+    except search.Uncovered:
+        return None
+
+
+def with_lower(network: NetworkBound, found: "Witness | None") -> NetworkBound:
+    """Return the bound with what a pair of inputs proves of it.
+
+    Raises
+    ------
+    SpecauditError
+        If the two contradict each other: one of the proofs has a bug, and none is reported.
+    """
+    if found is None:
+        return network
+    if network.upper is not None and found.lower > network.upper:
+        raise SpecauditError(
+            f"a pair of inputs has the slope {found.lower!r}, above the bound {network.upper!r}",
+            help="a bug in specaudit: report it with the model",
+        )
+    return msgspec.structs.replace(network, lower=found.lower)
 
 
 def _norm_source(
