@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from specaudit import extract, formats, pipeline
+from specaudit import formats, pipeline
 from specaudit.errors import NotCertified, UnsupportedModel, UsageError
 from specaudit.formats import writing
 from specaudit.model import Model
 from specaudit.operators import Layer, widen
+from specaudit.pipeline import Prepared
 from specaudit.report import ClampedLayer, Clamping, Drift, Measurement, Report, Settings
 from specaudit.rewrite import comparing
-from specaudit.rewrite.bench import Bench
+from specaudit.rewrite.bench import Bench, prepare
+from specaudit.rewrite.biases import scale_biases
 from specaudit.rewrite.clamping import Limit, bring_under, limits_of
+from specaudit.rewrite.folding import followers
 from specaudit.rewrite.modes import MODES, ModeName
 from specaudit.rewrite.network import bring_network_under
 from specaudit.rewrite.overlay import Overlay
@@ -155,29 +158,38 @@ def carry_out(
     if request.compare is not None:
         comparing.check(loaded.format)
     with closing(Overlay(loaded, _folder(request.out))) as overlay:
-        prepared = pipeline.prepare(overlay.model, settings=settings)
+        prepared = prepare(overlay.model, settings, fold=request.fold_batchnorm)
+        if request.with_bias and loaded.graph is None:
+            raise UsageError("--with-bias needs a graph, which a bare checkpoint does not hold")
         chosen, left_out = pipeline.select(prepared.layers, request.layers, request.exclude)
         limits = limits_of(prepared.layers, chosen, request.limits)
+        if request.fold_batchnorm:
+            behind = followers(prepared.extraction)
+            limits = [
+                None if layer.kind == "scale" and layer.node in behind else limit
+                for layer, limit in zip(prepared.layers, limits, strict=True)
+            ]
         sizes = map(pipeline.weight_bytes, prepared.layers)
         measured = tuple(observe(pipeline.measure(prepared, jobs=jobs), sizes))
         before = pipeline.compose(prepared, measured, jobs=jobs)
-        bench = Bench.of(overlay, prepared, measured)
+        bench = Bench.of(overlay, prepared, measured, fold=request.fold_batchnorm)
         bring_under(bench, limits, request.mode)
         if request.max_lipschitz is not None:
             bring_network_under(bench, chosen, request.max_lipschitz, request.mode)
             bring_under(bench, limits, request.mode)
         bench.current()
+        biases, notes = _biases(bench, loaded) if request.with_bias else ((), ())
         after = _report(bench, jobs) if len(overlay) else before
         layers = _changes(loaded, bench, before, limits)
         written = None
         if loaded.format == "module":
             _apply(loaded, overlay)
         elif request.out is not None:
-            judge = _Judge(bench, settings)
+            judge = _Judge(bench)
             written = formats.save(loaded, overlay, request.out, force=request.force, verify=judge)[
                 -1
             ]
-    drift, notes = _drift(loaded, written, request, settings)
+    drift, remarks = _drift(loaded, written, request, settings)
     return Clamping(
         source=before.model,
         output=written,
@@ -189,7 +201,8 @@ def carry_out(
         networks=(before.network, after.network),
         max_lipschitz=request.max_lipschitz,
         comparison=drift,
-        notes=notes,
+        biases=biases,
+        notes=(*notes, *remarks, *_remarks(prepared, layers, request)),
     )
 
 
@@ -217,6 +230,10 @@ def _check(request: Request) -> None:
         raise UsageError("no limit is given", help="--max F, --max GLOB=F or --max-lipschitz L")
     if request.mode not in MODES:
         raise UsageError(f"no mode {request.mode!r}", help=f"one of {', '.join(MODES)}")
+    if request.with_bias and (request.mode != "scale" or request.fold_batchnorm):
+        raise UsageError("--with-bias goes with --mode scale, and not with --fold-batchnorm")
+    if request.fold_batchnorm and request.max_lipschitz is not None:
+        raise UsageError("--fold-batchnorm goes with --max, not with --max-lipschitz")
 
 
 def _folder(out: str | None) -> str | None:
@@ -236,7 +253,7 @@ def _changes(
     model: Model, bench: Bench, before: Report, limits: Sequence[float | None]
 ) -> tuple[ClampedLayer, ...]:
     """Return every layer before and after."""
-    old = extract.matrices(model, input_shapes=bench.settings.input_shapes).layers
+    old = bench.prepare(model).layers
     changed = set(bench.overlay)
     rows = []
     for index, (was, now) in enumerate(zip(before.layers, bench.measured, strict=True)):
@@ -287,11 +304,44 @@ def _difference(old: Layer, new: Layer) -> tuple[float, float, float] | None:
     return factor, change * peak, change / square**0.5 if square > 0.0 else 0.0
 
 
+def _biases(bench: Bench, original: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Scale the biases along with the weights that were scaled."""
+    resolved = bench.prepared.extraction.resolved
+    assert resolved is not None
+    factors: dict[str, float] = {}
+    for old, new in zip(bench.prepare(original).layers, bench.layers, strict=True):
+        difference = _difference(old, new)
+        factor = 1.0 if difference is None else difference[0]
+        if new.node is not None and factors.setdefault(new.node, factor) != factor:
+            raise UsageError(
+                "--with-bias: its matrices are scaled differently",
+                where=new.node,
+                help="leave --with-bias out: the weights alone then change",
+            )
+    return scale_biases(resolved, factors, bench.overlay)
+
+
+def _remarks(
+    prepared: Prepared, layers: Sequence[ClampedLayer], request: Request
+) -> tuple[str, ...]:
+    """Return what has to be known of batch norms."""
+    linear = any(row.is_changed and row.kind not in ("scale", "embedding") for row in layers)
+    running = any(weight.name.endswith("running_var") for weight in prepared.model.weights) or bool(
+        followers(prepared.extraction)
+    )
+    if not linear or not running or request.fold_batchnorm:
+        return ()
+    return (
+        "batch norms that stand behind a clamped weight undo its factor in training mode, and "
+        "in eval mode keep the statistics of before; --fold-batchnorm clamps the two as one map",
+    )
+
+
 class _Judge:
     """Says whether a model that was written is the one that was proved."""
 
-    def __init__(self, bench: Bench, settings: Settings) -> None:
-        self.bench, self.settings = bench, settings
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
 
     def __call__(self, written: Model) -> None:
         """Raise unless every layer reads as the very values that were measured.
@@ -301,7 +351,7 @@ class _Judge:
         The certificate is about values, and these are compared bit by bit; measuring them
         once more could not say more.
         """
-        found = extract.matrices(written, input_shapes=self.settings.input_shapes).layers
+        found = self.bench.prepare(written).layers
         proved = self.bench.layers
         names = [(layer.name, layer.node) for layer in proved]
         if [(layer.name, layer.node) for layer in found] != names:

@@ -1,6 +1,7 @@
 """A model on the bench: its layers, the values they are about to get, what is proved of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 
 from specaudit import norms, pipeline
 from specaudit.errors import UnsupportedModel
+from specaudit.model import Model
 from specaudit.operators import Layer
 from specaudit.pipeline import Prepared
 from specaudit.report import Measurement, Settings
+from specaudit.rewrite.folding import folded
 from specaudit.rewrite.overlay import Overlay, Values
-
-Adjust = Callable[[Sequence[Layer]], Sequence[Layer]]
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class Bench:
         Of each layer, as it would now be written.
     closer : set of int
         Layers whose measurement is more exact than the settings ask for.
+    fold : bool
+        Whether layers before a batch norm are taken together with it.
     """
 
     overlay: Overlay
@@ -38,7 +41,7 @@ class Bench:
     measured: list[Measurement]
     closer: set[int] = field(default_factory=set)
     stale: set[int] = field(default_factory=set)
-    adjust: Adjust = tuple
+    fold: bool = False
 
     @classmethod
     def of(
@@ -46,10 +49,11 @@ class Bench:
         overlay: Overlay,
         prepared: Prepared,
         measured: Iterable[Measurement],
-        adjust: Adjust = tuple,
+        *,
+        fold: bool = False,
     ) -> "Bench":
         """Return the bench before anything was changed."""
-        return cls(overlay, prepared, list(prepared.layers), list(measured), adjust=adjust)
+        return cls(overlay, prepared, list(prepared.layers), list(measured), fold=fold)
 
     @property
     def settings(self) -> Settings:
@@ -116,11 +120,14 @@ class Bench:
             and any(self.overlay.same(tensor.name)[0] in wanted for tensor in layer.tensors)
         ]
 
+    def prepare(self, model: Model) -> Prepared:
+        """Take a model apart as this one was."""
+        return prepare(model, self.settings, fold=self.fold)
+
     def refresh(self) -> None:
         """Take the model apart anew: constants that were folded are folded from the new values."""
-        model, settings = self.overlay.model, self.settings
-        self.prepared = pipeline.prepare(model, settings=settings)
-        self.layers = list(self.adjust(self.prepared.layers))
+        self.prepared = self.prepare(self.overlay.model)
+        self.layers = list(self.prepared.layers)
 
     def _spoil(self, index: int, changed: Sequence[str]) -> None:
         if not changed:
@@ -133,6 +140,14 @@ class Bench:
 def _is_computed(layer: Layer, changed: Sequence[str]) -> bool:
     """Whether a layer's weight may be one that a graph folds, and holds on to."""
     return len(layer.tensors) > 1 or bool(layer.notes) or layer.tensors[0].name not in changed
+
+
+def prepare(model: Model, settings: Settings, *, fold: bool) -> Prepared:
+    """Find a model's layers; with `fold`, those before a batch norm together with it."""
+    prepared = pipeline.prepare(model, settings=settings)
+    if fold:
+        return dataclasses.replace(prepared, layers=folded(prepared.extraction))
+    return prepared
 
 
 def epsilon(values: Values) -> float:

@@ -182,7 +182,7 @@ class Plan:
 
         self.write(factors)
         settings = self.bench.settings
-        prepared = pipeline.prepare(self.trial.model, settings=settings)
+        prepared = self.bench.prepare(self.trial.model)
         layers: dict[str, list[Layer]] = {}
         for layer in prepared.layers:
             if layer.node is not None:
@@ -225,7 +225,7 @@ class Plan:
     def write(self, factors: Reals) -> None:
         """Lay the weights times the factors over those of the bench."""
         self.trial.drop()
-        pristine = pipeline.prepare(self.trial.model, settings=self.bench.settings).layers
+        pristine = self.bench.prepare(self.trial.model).layers
         for group, factor in zip(self.groups, factors, strict=True):
             layer = pristine[group.indices[0]]
             assert layer.write is not None
@@ -242,7 +242,7 @@ def _carried_out(plan: Plan, factors: Reals, mode: ModeName) -> tuple[float, lis
         plan.write(factors)
     else:
         trial.drop()
-        prepared = pipeline.prepare(trial.model, settings=settings)
+        prepared = plan.bench.prepare(trial.model)
         copy = Bench.of(trial, prepared, plan.measured)
         limits: list[float | None] = [None] * len(plan.measured)
         for group, factor in zip(plan.groups, factors, strict=True):
@@ -250,7 +250,7 @@ def _carried_out(plan: Plan, factors: Reals, mode: ModeName) -> tuple[float, lis
                 upper = plan.measured[index].norm.upper
                 limits[index] = None if upper is None else float(factor) * upper
         bring_under(copy, limits, mode)
-    prepared = pipeline.prepare(trial.model, settings=settings)
+    prepared = plan.bench.prepare(trial.model)
     changed = set(trial)
     measured = [
         norms.measure(layer, settings)
