@@ -1,7 +1,7 @@
 """Attention: finite in each operand on the ranges of the others."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from specaudit.bracket import ONE, ZERO, Magnitude, round_up
 from specaudit.lipschitz import ranges
@@ -9,6 +9,8 @@ from specaudit.lipschitz.context import Context, attribute, gated
 from specaudit.lipschitz.ranges import Facts
 from specaudit.lipschitz.rules import Effect, Gain, Infinite, Missing, magnitude, root, rule
 from specaudit.model import Node
+
+HALF_ROOT = 0.7071067811865476  # the binary64 number above sqrt(1/2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,23 @@ def attention(node: Node, context: Context) -> tuple[Effect, ...]:
 
 
 def _with_mask(node: Node, context: Context, effect: Effect, index: int) -> Effect:
-    """A mask that is added to the logits may be an activation: softmax is 1/2-Lipschitz."""
+    """A mask that is added to the logits may move: a row by ``rho_v / sqrt(2)`` of its own move.
+
+    Its derivative is ``Cov(v, e)`` with e the unit vectors, whose covariance
+    ``diag(p) - p p^T`` has norm at most 1/2.
+    """
     if len(node.inputs) <= index or not context.live(node.inputs[index]):
         return effect
-    raise Missing("an attention mask that depends on the input is not modelled")
+    mask, (batch, queries) = node.inputs[index], (0, -2)
+    value = context.facts(node.inputs[2])
+    row = value.fibre(-1, context.size(node.inputs[2], -1))
+    heads = attribute(node, "q_num_heads", 0) or context.size(node.inputs[0], 1)
+    copies = context.size(node.inputs[0], batch) * heads
+    if len(context.shape(mask)) < 2 or context.shape(mask)[-2] == 1:
+        copies *= context.size(node.inputs[0], queries)
+    size = magnitude(ranges.times(row, HALF_ROOT)) * root(copies)
+    reason = Infinite("B", f"attention biased by {mask} over values that are not bounded")
+    return replace(effect, gains={**effect.gains, index: gated(size, reason)})
 
 
 def _by_names(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from specaudit.bracket import Magnitude, round_up
 from specaudit.lipschitz import ranges
-from specaudit.lipschitz.attention import Heads, gains, mixed
+from specaudit.lipschitz.attention import HALF_ROOT, Heads, gains, mixed
 from specaudit.lipschitz.context import Context
 from specaudit.lipschitz.linear import batch_copies
 from specaudit.lipschitz.reading import plain, producer, scalar
@@ -160,7 +160,7 @@ def _masks(context: Context, logits: _Logits, value_row: float, product: str) ->
             if value_row == float("inf"):
                 found[index] = Infinite("B", f"attention biased by {name} over unbounded values")
                 continue
-            factor = magnitude(ranges.times(value_row, 0.7071067811865476))
+            factor = magnitude(ranges.times(value_row, HALF_ROOT))
             spread = root(context.copies(name, product))
             found[index] = factor * spread * magnitude(scale)
     for index, name in enumerate(logits.chosen, 3 + len(logits.added)):

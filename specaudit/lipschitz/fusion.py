@@ -21,7 +21,9 @@ _SMALL_SIDE = 2048
 _LARGE_SIDE = 8192
 _MOST_ELEMENTS = 1 << 23
 _MOST_NODES = 400
-_ALL_FLOPS = 4e11
+# Beyond these the residual stream of a deep network would be formed again at every block.
+_MOST_PARTS = 6
+_ALL_FLOPS = 5e10
 
 
 def contract(
@@ -121,7 +123,7 @@ class _Plan:
             return None
         for whole in (True, False):
             run = self._run(name, whole)
-            if run is None or run.weighty < 2:
+            if run is None or run.weighty < 2 or len(run.frontier) > _MOST_PARTS:
                 continue
             options = self._options(run)
             if options is not None:
@@ -202,7 +204,7 @@ class _Plan:
         sizes = [context.count(name) for node in run.nodes for name in node.outputs if name]
         work = float(width) * sum(
             context.count(node.outputs[0]) * max(_inner(node, context), 1) for node in run.nodes
-        ) + float(min(height, width)) ** 2 * max(height, width)
+        ) + 4.0 * min(height, width) ** 2 * max(height, width)
         if work > self.flops:
             return None
         self.flops -= work

@@ -1539,6 +1539,8 @@ def _attention() -> None:
         label="fixed keys",
         **extra,
     )
+    masked = {"q": [1, 1, 2, 2], "k": [1, 1, 3, 2], "v": [1, 1, 3, 2], "m": [2, 3]}
+    sample("Attention", masked, box=(-1.0, 1.0), ratio=0.02, label="live mask", **extra)
     for op, domain in (("LinearAttention", ""),):
         sample(
             op,
