@@ -62,6 +62,17 @@ def test_help_loads_neither_numpy_nor_torch(command: list[str]) -> None:
     assert "Options" in done.stdout
 
 
+def test_a_saved_audit_is_judged_without_numpy(saved: str) -> None:
+    probe = (
+        "import sys\nfrom specaudit.cli import run\n"
+        f"code = run(['check', {saved!r}])\n"
+        "heavy = {'numpy', 'scipy', 'torch', 'onnx', 'rich', 'jinja2'} & set(sys.modules)\n"
+        "assert code == 0 and not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_audit_on_the_cpu_loads_no_torch() -> None:
     for model in ("mlp.pt", "cnn.safetensors", "mlp.onnx"):
         probe = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from specaudit.errors import SpecauditError, UnreadableModel, UnsupportedModel
-from specaudit.formats import index, sniff
+from specaudit.formats import sniff
 from specaudit.formats.sniff import Look, is_saved_audit
 from specaudit.model import Model
 
@@ -58,6 +58,8 @@ def load(path: str | os.PathLike[str], *, trust: bool = False) -> Model:
     path = os.fspath(path)
     try:
         if os.path.isdir(path):
+            from specaudit.formats import index  # late: each format's reader only where it is met
+
             return replace(read(index.in_folder(path)), path=path)
         return read(path)
     except SpecauditError as error:
@@ -111,7 +113,7 @@ def save(
     OutputError
         `out` cannot be written.
     """
-    from specaudit.formats import saving  # late: reading must not pay for it
+    from specaudit.formats import index, saving  # late: reading must not pay for it
 
     if isinstance(model.source, index.Shards):
         name = "index"
@@ -146,7 +148,7 @@ def read(path: str) -> Model:
 
 
 def _exported(path: str) -> Model:
-    from specaudit.formats import exported  # late: each format's reader only where it is met
+    from specaudit.formats import exported  # late, as above
 
     return exported.load(path)
 
@@ -170,6 +172,8 @@ def _onnx(path: str) -> Model:
 
 
 def _sharded(path: str) -> Model:
+    from specaudit.formats import index  # late, as above
+
     return index.load(path, _shard)
 
 

@@ -6,12 +6,13 @@ import os
 import stat
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import NoReturn
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NoReturn
 
 from specaudit.errors import UnreadableModel, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 BLOCK = 1 << 20
@@ -137,10 +138,12 @@ class ModelFile:
         with self.open() as file:
             return read_exactly(file, offset, length, self.path)
 
-    def array(self, offset: int, length: int) -> NDArray[np.uint8]:
+    def array(self, offset: int, length: int) -> "NDArray[np.uint8]":
         """`length` bytes from `offset` as a fresh writable array, without a second copy."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise UnreadableModel("truncated", where=self.path)
+        import numpy as np  # late: 0.1 s that a policy or a saved audit does not pay
+
         buffer = np.empty(length, dtype=np.uint8)
         view = buffer.data
         with self.open() as file:

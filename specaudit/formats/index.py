@@ -8,10 +8,10 @@ from typing import NoReturn
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import ModelFile, contained, shown
 from specaudit.formats.safetensors import parse_json
+from specaudit.formats.sniff import INDEX
 from specaudit.model import Model, Weight
 
 INDEX_BYTES = 100_000_000
-INDEX = ".index.json"
 MODELS = (".onnx", ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pt2", ".jit", ".pth.tar")
 LISTED = 10  # of many names, an error shows this many
 

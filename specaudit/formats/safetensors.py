@@ -9,10 +9,10 @@ from typing import NoReturn
 
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import Fingerprint, ModelFile, shown
+from specaudit.formats.sniff import HEADER_BYTES
 from specaudit.formats.tensors import StoredTensor, bytes_of, check_shape
 from specaudit.model import Model, Weight
 
-HEADER_BYTES = 100_000_000  # the format's own limit
 TYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16",
     "U32": "uint32", "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16",

@@ -16,12 +16,13 @@ from specaudit.errors import UnsupportedModel, UsageError
 from specaudit.formats import canvas, pickled
 from specaudit.formats.canvas import Patch, Values
 from specaudit.formats.files import ModelFile, shown
-from specaudit.formats.index import INDEX, Shards
+from specaudit.formats.index import Shards
 from specaudit.formats.onnx_tensors import TypedTensor
 from specaudit.formats.parts import parts_of
 from specaudit.formats.pickled import is_pickled
 from specaudit.formats.regions import Region
 from specaudit.formats.resealing import reseal
+from specaudit.formats.sniff import INDEX
 from specaudit.formats.splices import Moves, Splice, write_spliced
 from specaudit.formats.strided import Strided
 from specaudit.formats.writing import assembling

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from specaudit.errors import ModelError, UnreadableModel, UnsupportedModel
 from specaudit.formats.files import ModelFile
-from specaudit.formats.index import INDEX
-from specaudit.formats.safetensors import HEADER_BYTES
 
 HEAD = 4096
+INDEX = ".index.json"
+HEADER_BYTES = 100_000_000  # a limit of the safetensors format's own
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # Protocols 2 to 5; then how 0 and 1 spell the number that torch's old checkpoints begin with.
 PICKLES = (*(b"\x80" + bytes([n]) for n in range(2, 6)), b"L119547037146038801333356L\n")
