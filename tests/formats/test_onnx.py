@@ -1,7 +1,6 @@
 """ONNX files, held against the onnx package: every model it ships, every type, every place."""
 
 import hashlib
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from specaudit.formats.onnx_tensors import TYPES, TypedTensor
 from specaudit.formats.tensors import StoredTensor
 from specaudit.model import AttributeReference, Graph, Node, Weight
 from tests.formats.opening import read_all
+from tests.graphs.backend import node_cases
 from tests.hostile.onnx_files import (
     MATMUL,
     MATRIX,
@@ -115,14 +115,10 @@ def test_every_model_that_onnx_ships(tmp_path: Path) -> None:
         same_model(path, onnx.load(path))
 
 
-def test_every_model_of_the_node_tests(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from onnx.backend.test.case.node import collect_testcases
-
-        cases = collect_testcases(None)
-    assert len(cases) > 1500
-    for case in cases:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_model_of_the_node_tests(tmp_path: Path, step: int) -> None:
+    assert len(node_cases()) > 1500
+    for case in node_cases()[::step]:
         same_model(write(tmp_path, case.model), case.model)
 
 
