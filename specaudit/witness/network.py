@@ -1,31 +1,26 @@
 """A graph as a function that can be evaluated, with a proved error where it is asked for."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from specaudit.graphs import ResolvedGraph
-from specaudit.model import Node, ValueInfo
+from specaudit.model import Node
 from specaudit.witness import contractions, layout, normalization, pointwise, recurrent
 from specaudit.witness.balls import Ball
+from specaudit.witness.inputs import Inputs
 from specaudit.witness.pointwise import BROADCASTING
 from specaudit.witness.table import TABLE, Uncovered, bounded
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from specaudit.witness.balls import Array
     from specaudit.witness.table import Value, Values
 
 # Each entered its operations into the table.
 assert all((contractions, layout, normalization, pointwise, recurrent))
 
-REAL = frozenset({"float16", "bfloat16", "float32", "float64"})
-_WHOLE = frozenset(
-    {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"}
-)
 _RECURRENT = ("RNN", "GRU", "LSTM")
 _MOST_TOGETHER = 1 << 22  # entries of one array, when several samples are evaluated at once
 _REFUSALS = (ValueError, IndexError, TypeError, ArithmeticError, MemoryError)
@@ -47,10 +42,8 @@ class Network:
 
     Attributes
     ----------
-    inputs : mapping of str to (shape, dtype)
-        The real inputs, each at the smallest batch.
-    batches : bool
-        Whether the first axis of every input is one that the model leaves open.
+    inputs : Inputs
+    outputs : tuple of str
     """
 
     def __init__(self, resolved: ResolvedGraph) -> None:
@@ -59,18 +52,7 @@ class Network:
         for node in self.nodes:
             if node.domain not in ("", "ai.onnx") or node.op not in TABLE:
                 raise Uncovered(f"{node.op} is not evaluated")
-        self.inputs: dict[str, tuple[tuple[int, ...], str]] = {}
-        self.others: dict[str, tuple[tuple[int, ...], str]] = {}
-        for value in resolved.inputs:
-            if value.dtype not in REAL | _WHOLE:
-                raise Uncovered(f"{value.name} holds {value.dtype}")
-            kept = self.inputs if value.dtype in REAL else self.others
-            kept[value.name] = (_smallest(value, resolved.inputs), value.dtype)
-        if not self.size:
-            raise Uncovered("no input holds real numbers")
-        self.batches = not self.others and all(
-            value.shape and not isinstance(value.shape[0], int) for value in resolved.inputs
-        )
+        self.inputs = Inputs.of(resolved.inputs)
         self.outputs = tuple(dict.fromkeys(value.name for value in resolved.outputs))
         self._constants: dict[str, Value] = {}
         self._held = 0
@@ -79,14 +61,9 @@ class Network:
         largest = max((self._largest(node) for node in self.nodes), default=1)
         self._block = max(1, _MOST_TOGETHER // max(largest, 1))
 
-    @property
-    def size(self) -> int:
-        """Number of real inputs of one sample."""
-        return sum(math.prod(shape) for shape, _ in self.inputs.values())
-
     def __call__(self, points: "Array") -> "Array":
         """Evaluate at points, one a row; one row of outputs for each."""
-        if self.batches and len(points) > 1:
+        if self.inputs.batches and len(points) > 1:
             if len(points) > self._block:
                 halves = np.array_split(points, 2)
                 return np.concatenate([self(half) for half in halves])
@@ -96,7 +73,7 @@ class Network:
 
     def price(self, points: int) -> int:
         """Multiplications, about, that it takes to evaluate some points together."""
-        return 1 + points * self._work + (1 if self.batches else points) * self._overhead
+        return 1 + points * self._work + (1 if self.inputs.batches else points) * self._overhead
 
     def at(self, point: "Array", rad: "Array | None") -> Ball:
         """Evaluate at one point, a row; with a zero `rad`, as a ball that holds the truth."""
@@ -105,41 +82,16 @@ class Network:
         rads = [np.broadcast_to(f.rad, f.mid.shape).reshape(-1) for f in found if f.rad is not None]
         return Ball(mid, np.concatenate(rads) if len(rads) == len(found) else None)
 
-    def named(self, point: "Array") -> "dict[str, NDArray[np.generic]]":
-        """A point as the arrays to feed a runtime with: every input, in the model's own types."""
-        feeds: dict[str, NDArray[np.generic]] = {}
-        for name, found in self._split(point[None], None).items():
-            dtype = (self.inputs.get(name) or self.others[name])[1]
-            values = found.mid if isinstance(found, Ball) else np.asarray(found)
-            feeds[name] = values.astype(np.float32 if dtype == "bfloat16" else dtype)
-        return feeds
-
     def outputs_at(self, point: "Array") -> "dict[str, Array]":
         """The outputs at a point, by name."""
         found = self.run(self._split(point[None], None))
         return {name: f.mid for name, f in zip(self.outputs, found, strict=True)}
 
-    def rounded(self, point: "Array", box: "tuple[Array, Array]") -> "Array":
-        """The nearest point, inside the box, that the inputs' own types hold exactly."""
-        parts, start = [], 0
-        for shape, dtype in self.inputs.values():
-            stop = start + math.prod(shape)
-            parts.append(_in_type(point[start:stop], dtype, box[0][start:stop], box[1][start:stop]))
-            start = stop
-        return np.concatenate(parts)
-
     def _split(self, points: "Array", rad: "Array | None") -> "dict[str, Value]":
-        values: dict[str, Value] = {}
-        start = 0
-        for name, (shape, _) in self.inputs.items():
-            count = math.prod(shape)
-            # Only the axis that the model leaves open can hold several points.
-            sizes = (len(points), *shape[1:]) if self.batches else shape
-            values[name] = Ball(points[:, start : start + count].reshape(sizes), rad)
-            start += count
-        for name, (shape, dtype) in self.others.items():
-            values[name] = np.zeros(shape, dtype=dtype)
-        return values
+        values: dict[str, Value] = {
+            name: Ball(mid, rad) for name, mid in self.inputs.split(points).items()
+        }
+        return values | self.inputs.zeros()
 
     def run(self, values: "dict[str, Value]") -> list[Ball]:
         """Evaluate for values of the inputs; the outputs in order."""
@@ -236,30 +188,3 @@ class Network:
 
     def _known(self, name: str) -> list[int]:
         return [size for size in self.resolved.shape(name) or () if isinstance(size, int)]
-
-
-def _smallest(value: ValueInfo, inputs: Sequence[ValueInfo]) -> tuple[int, ...]:
-    """The shape of an input with 1 for the batch: for what comes first in some input."""
-    batch = {other.shape[0] for other in inputs if other.shape} - {None}
-    sizes = [
-        1 if not isinstance(size, int) and (axis == 0 or size in batch) else size
-        for axis, size in enumerate(value.shape or (None,) * 2)
-    ]
-    known = tuple(size for size in sizes if isinstance(size, int))
-    if len(known) != len(sizes):
-        raise Uncovered(f"a dimension of {value.name} is not known")
-    return known
-
-
-def _in_type(values: "Array", dtype: str, low: "Array", high: "Array") -> "Array":
-    if dtype == "bfloat16":  # the upper half of a float32
-        bits = values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
-        near = bits.view(np.float32).astype(np.float64)
-        return np.where((near >= low) & (near <= high), near, np.clip(0.0, low, high))
-    kind = np.dtype(dtype)
-    near = values.astype(kind)
-    # A box whose ends the type does not hold: the next number inside.
-    up, down = np.array(np.inf, dtype=kind), np.array(-np.inf, dtype=kind)
-    near = np.where(near.astype(np.float64) > high, np.nextafter(near, down), near)
-    near = np.where(near.astype(np.float64) < low, np.nextafter(near, up), near)
-    return near.astype(np.float64)

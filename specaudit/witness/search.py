@@ -47,6 +47,10 @@ class Searcher:
     budget : int
         What may be spent.
     seed : int
+    step : float
+        Length of the steps for a Jacobian, relative to the largest entry of the point.
+    call : int
+        What a call costs besides.
     """
 
     function: "Callable[[Array], Array]"
@@ -56,6 +60,8 @@ class Searcher:
     price: Callable[[int], int]
     budget: int
     seed: int
+    step: float = _DIFFERENCE
+    call: int = _CALL
 
     def best(self, count: int) -> list[Pair]:
         """The `count` steepest pairs, the steepest first, each from another start.
@@ -118,7 +124,7 @@ class Searcher:
             if known is not None:
                 block[:, 0] = known
             basis = np.linalg.qr(block)[0].T
-        step = _DIFFERENCE * max(1.0, float(np.abs(x).max(initial=0.0)))
+        step = self.step * max(1.0, float(np.abs(x).max(initial=0.0)))
         here, there = self._evaluate(x[None]), self._evaluate(x + step * basis)
         rows = (there - here) / step
         if not np.isfinite(rows).all() or not rows.any():
@@ -162,7 +168,7 @@ class Searcher:
         return np.asarray(np.clip(points, *self.box))
 
     def _evaluate(self, points: "Array") -> "Array":
-        self.budget -= self.price(len(points)) + _CALL
+        self.budget -= self.price(len(points)) + self.call
         blocks = [self.function(points[k : k + _BLOCK]) for k in range(0, len(points), _BLOCK)]
         return np.concatenate(blocks)
 
