@@ -45,7 +45,7 @@ class Columns:
         norm = min(norm, 40 if wide else 18)
         beside = 11 if others else 0
         spent = 2 + sum(column + 2 for column in (kind, shape, norm, beside) if column)
-        name = max(min(names, width - spent - 2 - (30 if wide else 16)), 8)
+        name = max(min(names, width - spent - 2 - (20 if wide else 10)), 8)
         title = "operator ≤" if others and others[0].of == "operator" else "reshaped ≤"
         bar = max(width - spent - name - 2, 8)
         return cls(name, kind, shape, norm, beside, bar, wide, title)
