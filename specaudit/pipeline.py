@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 # Measured, but no factor of the product: an embedding is a table that is looked up, and
 # the scale of a norm layer acts on what that layer has normalised.
-_OUTSIDE_PRODUCT = ("embedding", "scale")
+_OUTSIDE_PRODUCT = {"embedding": "embeddings", "scale": "scales of norm layers"}
 # Where a limit falls inside a bracket the norm is measured anew, to this relative width.
 _DECIDING_RTOL = 1e-6
+_RANK: tuple[Status, ...] = ("certified", "estimate", "not_computed", "unbounded", "non_finite")
 _ASSUMES = "the layers act one after another and nothing between them stretches"
 
 
@@ -269,38 +270,23 @@ def multiply(measurements: Iterable[Measurement]) -> Product:
     Its status is the worst of its factors': one estimate makes it an estimate, one layer
     without a finite bound leaves it without one.
     """
-    total: Magnitude = ONE
-    factors = 0
-    worst: tuple[Status, str] | None = None
-    rank: tuple[Status, ...] = (
-        "certified",
-        "estimate",
-        "not_computed",
-        "unbounded",
-        "non_finite",
-    )
-    for measurement in measurements:
-        if measurement.kind in _OUTSIDE_PRODUCT:
-            continue
-        factors += 1
-        norm = measurement.norm
-        total = total * Magnitude.of(norm.bracket.upper)
-        if norm.status != "certified" and (
-            worst is None or rank.index(norm.status) > rank.index(worst[0])
-        ):
-            worst = (norm.status, measurement.name)
-    if factors == 0:
+    known = tuple(measurements)
+    factors = [one for one in known if one.kind not in _OUTSIDE_PRODUCT]
+    if not factors:
         reason = "there is no layer that multiplies"
         return Product(None, None, "not_computed", 0, _ASSUMES, reason)
-    if worst is not None:
-        status, name = worst
-        reason = f"the norm of {name} is {status}"
-        return Product(None, None, status, factors, _ASSUMES, reason)
-    assumes = (
-        _ASSUMES + "; embeddings and the scales of norm layers are measured but stay out of it"
-    )
+    worst = max(factors, key=lambda one: _RANK.index(one.norm.status))
+    if worst.norm.status != "certified":
+        reason = f"the norm of {worst.name} is {worst.norm.status}"
+        return Product(None, None, worst.norm.status, len(factors), _ASSUMES, reason)
+    total: Magnitude = ONE
+    for one in factors:
+        total = total * Magnitude.of(one.norm.bracket.upper)
+    kinds = {one.kind for one in known}
+    outside = " and ".join(words for kind, words in _OUTSIDE_PRODUCT.items() if kind in kinds)
+    assumes = _ASSUMES + (f"; {outside} are measured and stay out of it" if outside else "")
     upper, log10_upper = finite_or_none(total.upper), finite_or_none(total.log10_upper)
-    return Product(upper, log10_upper, "certified", factors, assumes)
+    return Product(upper, log10_upper, "certified", len(factors), assumes)
 
 
 def bound_network(prepared: Prepared, measurements: Sequence[Measurement]) -> NetworkBound:
@@ -308,7 +294,7 @@ def bound_network(prepared: Prepared, measurements: Sequence[Measurement]) -> Ne
     resolved = prepared.extraction.resolved
     if resolved is None:
         return NetworkBound.not_computed(
-            "a bare checkpoint holds no graph: how its layers are connected is not in the file"
+            "there is no graph in the file, so how its layers are connected is not known"
         )
     from specaudit import lipschitz
 
