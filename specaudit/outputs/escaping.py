@@ -39,8 +39,8 @@ def shortened(text: str, limit: int) -> str:
     shown = visible(text)
     if len(shown) <= limit:
         return shown
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    mark = f"…{digest}…"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    mark = f"…{digest[: 8 if limit > 60 else 4]}…"
     room = max(limit - len(mark), 2)
     return shown[: room - room // 2] + mark + shown[len(shown) - room // 2 :]
 

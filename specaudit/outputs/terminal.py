@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _BLOCKS = 20  # findings shown in full; the rest is counted, and listed by -v
+_STEPS = 8  # of the path
+_REASONS = 6  # for which something was skipped
 _COLOURS = {"fail": "red", "unproven": "yellow", "warn": "yellow", "pass": "green"}
 _MARKS = {"fail": "✘", "unproven": "?", "warn": "!", "allowed": "○", "pass": "✔"}
 
@@ -190,10 +192,6 @@ class _Chart:
         if len(details) > len(shown):
             more = wording.counted(len(details) - len(shown), "more reason")
             self._paragraph("", f"… {more} (-v)")
-        largest = wording.stretching(network.contributors)
-        if largest:
-            text = ", ".join(map(wording.factor_text, largest))
-            self._paragraph("", f"largest factors: {text}")
         self._path()
 
     def _path(self) -> None:
@@ -202,7 +200,12 @@ class _Chart:
         if not self.view.verbose:
             factors = wording.stretching(factors)
         steps = list(map(wording.factor_text, factors)) or list(map(visible, network.path))
-        if len(steps) > 8 and not self.view.verbose:
+        cut = len(steps) > _STEPS and not self.view.verbose
+        largest = map(wording.factor_text, wording.stretching(network.contributors))
+        unseen = [step for step in largest if cut or step not in steps]
+        if unseen:
+            self._paragraph("", f"largest factors: {', '.join(unseen)}")
+        if cut:
             steps = [*steps[:4], f"… {len(steps) - 7} more (-v) …", *steps[-3:]]
         still = len(network.factors) - len(factors)
         if still:
@@ -214,7 +217,9 @@ class _Chart:
         for hole in self.report.skipped:
             if not hole.covered:
                 self._paragraph("unseen", wording.skipped_text(hole), "yellow")
-        for reason, group in wording.skipped_groups(self.report.skipped).items():
+        groups = list(wording.skipped_groups(self.report.skipped).items())
+        shown = groups if self.view.verbose else groups[:_REASONS]
+        for reason, group in shown:
             if self.view.verbose:
                 for one in group:
                     self._paragraph("skipped", wording.skipped_text(one), "dim")
@@ -223,6 +228,11 @@ class _Chart:
             more = f" and {len(group) - 3} more (-v)" if len(group) > 3 else ""
             text = f"{len(group)} × {visible(reason)}: {names}{more}"
             self._paragraph("skipped", text, "dim")
+        rest = groups[len(shown) :]
+        if rest:
+            why = wording.counted(len(rest), "other reason")
+            count = sum(len(group) for _, group in rest)
+            self._paragraph("skipped", f"{count} × for {why} (-v)", "dim")
 
     def _blocks(self) -> None:
         standing = [finding for finding in self.verdict.findings if finding.allowed is None]

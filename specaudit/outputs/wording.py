@@ -95,20 +95,10 @@ def other_norm(layer: Measurement) -> Norm | None:
     return layer.operator_norm if layer.norm.of == "reshaped" else layer.reshaped_norm
 
 
-def bound_text(upper: float | None, log10_upper: float | None) -> str:
-    """Return an upper bound and its logarithm."""
-    if upper is None and log10_upper is None:
-        return "∞"
-    shown = figures.magnitude(upper, log10_upper)
-    if log10_upper is None or upper is None:
-        return shown
-    return f"{shown} (log10 {figures.ceiling(log10_upper)})"
-
-
 def product_text(product: Product) -> str:
     """Return the product of the layers and what it assumes."""
     figure, terms = product_parts(product)
-    return f"{figure}{'; ' if terms else ''}{terms}"
+    return _joined(figure, "; ", terms)
 
 
 def product_parts(product: Product) -> tuple[str, str]:
@@ -117,14 +107,19 @@ def product_parts(product: Product) -> tuple[str, str]:
         return product.status.replace("_", " "), visible(product.reason or "no reason given")
     status = "" if product.status == "certified" else f", {product.status.replace('_', ' ')}"
     layers = f" over {counted(product.layers, 'layer')}{status}"
-    figure = f"≤ {bound_text(product.upper, product.log10_upper)}{layers}"
+    figure = f"≤ {figures.magnitude(product.upper, product.log10_upper)}{layers}"
     return figure, f"assumes that {visible(product.assumes)}" if product.assumes else ""
 
 
 def network_text(network: NetworkBound) -> str:
     """Return the network bound, or why there is none."""
     figure, terms = network_parts(network)
-    return f"{figure}{', ' if terms else ''}{terms}"
+    return _joined(figure, ", ", terms)
+
+
+def _joined(figure: str, mark: str, terms: str) -> str:
+    """Join a bound to what is said of it; where there is no bound, to the reason."""
+    return f"{figure}{mark if figure.startswith('≤') else ': '}{terms}" if terms else figure
 
 
 def network_parts(network: NetworkBound) -> tuple[str, str]:
@@ -135,7 +130,7 @@ def network_parts(network: NetworkBound) -> tuple[str, str]:
         terms = [visible(network.reason) if network.reason else "", lower]
         return status, "; ".join(filter(None, terms))
     method = f" by {visible(network.method)}" if network.method else ""
-    figure = f"≤ {bound_text(network.upper, network.log10_upper)}"
+    figure = f"≤ {figures.magnitude(network.upper, network.log10_upper)}"
     return figure, "; ".join(filter(None, [status + method, lower]))
 
 
@@ -144,14 +139,14 @@ def network_details(network: NetworkBound) -> Iterator[tuple[str, str]]:
     for node in network.unbounded:
         code = f" [{node.code}]" if node.code else ""
         yield (
-            "unbounded",
+            "unbounded" if node.code else "undecided",
             f"{visible(node.node)} ({visible(node.op)}): {visible(node.reason)}{code}",
         )
     for node in network.unmodelled:
         yield "not modelled", f"{visible(node.node)} ({visible(node.op)}): {visible(node.reason)}"
     if len(network.inputs) > 1:
         for given in network.inputs:
-            bound = bound_text(given.upper, given.log10_upper)
+            bound = figures.magnitude(given.upper, given.log10_upper)
             yield "input", f"{visible(given.name)}: ≤ {bound}"
     for text in network.assumptions:
         yield "assumes", visible(text)

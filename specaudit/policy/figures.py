@@ -4,6 +4,7 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 _EXACT = 26  # digits past which no two binary64 numbers near each other print alike
+_LARGE = 1e7  # a bound past it has its size to say, not its sixth digit
 
 
 def interval(lower: float | None, upper: float | None, limit: float | None = None) -> str:
@@ -49,7 +50,7 @@ def ceiling(value: float | None, limit: float | None = None, digits: int = 6) ->
 
 def exact(value: float) -> str:
     """Return the shortest text that reads back as `value`: for limits, which people wrote."""
-    return _text(Decimal(repr(value)))
+    return _text(Decimal(repr(value)), filled=True)
 
 
 def magnitude(upper: float | None, log10_upper: float | None, limit: float | None = None) -> str:
@@ -57,11 +58,11 @@ def magnitude(upper: float | None, log10_upper: float | None, limit: float | Non
 
     Examples
     --------
-    >>> magnitude(None, 264.3071), magnitude(50.541, 1.7036)
-    ('10^264.308', '50.541')
+    >>> magnitude(None, 264.3071), magnitude(50.541, 1.7036), magnitude(516161616161616.0, 14.713)
+    ('10^264.308', '50.541', '5.17e14')
     """
     if upper is not None:
-        return ceiling(upper, limit)
+        return ceiling(upper, limit, digits=6 if upper < _LARGE else 3)
     if log10_upper is None or not math.isfinite(log10_upper):
         return "∞"
     return f"10^{ceiling(log10_upper)}"
@@ -84,15 +85,17 @@ def _same_side(rounded: Decimal, value: float, limit: float) -> bool:
     return rounded > written if value > limit else rounded < written
 
 
-def _text(number: Decimal) -> str:
+def _text(number: Decimal, *, filled: bool = False) -> str:
+    """Write a number out, unless zeros that are no digits of it would fill it (`filled`)."""
     if not number.is_finite():
         return "∞" if number > 0 else "-∞"
     if number == 0:
         return "0"
     exponent = number.adjusted()
-    if -5 <= exponent < 16:
+    digits = len(number.normalize().as_tuple().digits)
+    if -5 <= exponent < 16 and (filled or exponent < max(digits, 7)):
         plain = format(number, "f")
         return plain.rstrip("0").rstrip(".") if "." in plain else plain
     mantissa = format(number.scaleb(-exponent), "f")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    return f"{mantissa}e{exponent:+03d}"
+    return f"{mantissa}e{exponent}"

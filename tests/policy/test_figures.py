@@ -54,3 +54,10 @@ def test_what_is_not_a_number_is_said():
     assert figures.interval(2.0, None) == "[2, ∞)"
     assert figures.magnitude(None, None) == "∞"
     assert figures.magnitude(None, 264.3071) == "10^264.308"
+
+
+@given(FINITE)
+def test_a_bound_of_any_size_is_rounded_up_and_filled_by_no_zeros(value):
+    text = figures.magnitude(value, None)
+    assert Decimal(value) <= decimal(text) <= Decimal(value) * Decimal("1.01")
+    assert len(text.rstrip("0")) >= len(text) - 7
