@@ -69,6 +69,12 @@ class Layer:
         Maps a new effective weight (the layout of `read`) to new values of tensors:
         ``{tensor name: ndarray of its shape}``. None where that is not possible.
     notes : tuple of str
+    roundings : int
+        How many roundings of binary64 lie between an entry that `read` returns and the exact
+        one, at most: 0 for what is stored, a few for what is computed from several tensors.
+    error : callable or None
+        Returns a bound, in the Frobenius norm, of what `read` loses beyond that: for sums,
+        which can cancel.
     """
 
     name: str
@@ -82,6 +88,8 @@ class Layer:
     write: "Callable[[NDArray[np.generic]], Mapping[str, NDArray[np.generic]]] | None" = None
     notes: tuple[str, ...] = ()
     op: str | None = None
+    roundings: int = 0
+    error: Callable[[], float] | None = None
 
 
 def dense(matrix: Array) -> LinearOperator:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from specaudit.extract.entries import Effective, Reals, Values, exact, plain
+from specaudit.extract.entries import Effective, Reals, Values, exact, frobenius, lost, plain
 from specaudit.model import Weight
 
 _PART = re.compile(
@@ -96,18 +96,27 @@ def _merged(base: str, weight: Weight, a: Weight, b: Weight, alpha: Weight) -> E
     def write(values: Values) -> Mapping[str, Values]:
         return {weight.name: exact(values) - delta()}
 
+    def error() -> float:
+        scale = abs(float(exact(alpha.read()).reshape(()))) / a.shape[0]
+        return lost(0, frobenius(weight.read())) + 2.0 * scale * _product_error(a, b)
+
     name = weight.name.replace(".base_layer.", ".")
     note = f"merged from {weight.name} and its adapter, scaled by {alpha.name} / {a.shape[0]}"
     tensors = (weight, a, b, alpha)
-    return Effective(name, weight.shape, weight.dtype, tensors, read, write, (note,))
+    return Effective(name, weight.shape, weight.dtype, tensors, read, write, (note,), error=error)
+
+
+def _product_error(a: Weight, b: Weight) -> float:
+    return lost(a.shape[0], frobenius(a.read()), frobenius(b.read()))
 
 
 def _bare(base: str, a: Weight, b: Weight, shape: tuple[int, ...]) -> Effective:
     note = f"the product of {b.name} and {a.name} alone, without the scale alpha/r"
     name = f"{base}.lora"
     return Effective(
-        name, shape, b.dtype, (b, a), lambda: _product(a, b).reshape(shape), None, (note,)
-    )
+        name, shape, b.dtype, (b, a), lambda: _product(a, b).reshape(shape), None, (note,),
+        error=lambda: _product_error(a, b),
+    )  # fmt: skip
 
 
 def adapted(tensors: Iterable[str]) -> frozenset[str]:

@@ -157,6 +157,7 @@ def _batch_norm(
         read=read,
         write=None if write is None else lambda values: write(exact(values) * deviation()),
         notes=(*effective.notes, note),
+        roundings=effective.roundings + 3,
     )
 
 

@@ -34,6 +34,8 @@ def operand(resolved: ResolvedGraph, name: str) -> Effective | None:
     if value is None:
         return _unfoldable(resolved, name, tuple(roots))
     last = chain.nodes[-1] if chain.nodes else None
+    # The graph folds in its own types, but dequantises in binary64: a difference and a product.
+    wide = value.dtype.name == "float64" and resolved.dtype(name) != "float64"
     found = Effective(
         name=roots[0].name if roots else name,
         shape=value.shape,
@@ -41,6 +43,7 @@ def operand(resolved: ResolvedGraph, name: str) -> Effective | None:
         tensors=tuple(roots),
         read=lambda: _value(resolved, name),
         notes=(f"folded from {', '.join(root.name for root in roots)}",) if roots else (),
+        roundings=2 if wide else 0,
     )
     if last is not None and last.op == "DequantizeLinear":
         return _by_scale(resolved, found, last)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from specaudit import limits
 from specaudit.extract.skipping import skip
 from specaudit.operators import Layer
 from specaudit.report import Geometry, Kind, Skipped
@@ -21,8 +22,6 @@ Read: TypeAlias = Callable[[], Values]
 Write: TypeAlias = Callable[[Values], Mapping[str, Values]]
 Entry: TypeAlias = Layer | Skipped
 
-MOST_PARTS = 4096  # matrices in one stack; more than any mixture of experts has
-
 
 @dataclass(frozen=True, slots=True)
 class Effective:
@@ -30,7 +29,7 @@ class Effective:
 
     `shape` is that of what `read` returns, `dtype` the stored one. `tensors` are those it
     depends on, the deciding one first. `problem` says why it cannot be computed: it is then
-    skipped, and not covered.
+    skipped, and not covered. `roundings` and `error` are those of a `Layer`.
     """
 
     name: str
@@ -41,6 +40,8 @@ class Effective:
     write: Write | None = None
     notes: tuple[str, ...] = ()
     problem: str = ""
+    roundings: int = 0
+    error: Callable[[], float] | None = None
 
     def arranged(
         self,
@@ -72,14 +73,20 @@ class Effective:
         return self.arranged(shape, lambda a: a.transpose(order), lambda a: a.transpose(inverse))
 
     def times(self, factor: float, what: str) -> "Effective":
-        """Return its multiple; `what` names the factor."""
+        """Return its multiple; `what` names the factor, which may be off by a rounding."""
         if factor == 1.0:
             return self
         changed = self.arranged(
             self.shape, lambda a: exact(a) * factor, lambda a: exact(a) / factor
         )
-        write = changed.write if factor else None
-        return replace(changed, write=write, notes=(*self.notes, f"times {what} = {factor:g}"))
+        inherited = self.error
+        return replace(
+            changed,
+            write=changed.write if factor else None,
+            notes=(*self.notes, f"times {what} = {factor:g}"),
+            roundings=self.roundings + 3,
+            error=inherited and (lambda: 2.0 * abs(factor) * inherited()),
+        )
 
     def parts(self, names: "tuple[str, ...] | None" = None) -> Iterator["Effective"]:
         """Yield the entries of the first dimension as weights of their own.
@@ -88,8 +95,11 @@ class Effective:
         given; a single one keeps the name.
         """
         count = self.shape[0]
-        if count > MOST_PARTS:
-            yield replace(self, problem=f"a stack of {count} matrices, past the {MOST_PARTS} read")
+        if count > limits.STACKED_MATRICES:
+            yield replace(
+                self,
+                problem=f"a stack of {count} matrices, past the {limits.STACKED_MATRICES} read",
+            )
             return
         for index in range(count):
             suffix = names[index] if names else str(index)
@@ -127,6 +137,8 @@ class Effective:
             tensors=self.tensors,
             write=self.write,
             notes=tuple(dict.fromkeys(self.notes)),
+            roundings=self.roundings,
+            error=self.error,
         )
 
 
@@ -145,6 +157,18 @@ def unresolved(name: str, tensors: "tuple[Weight, ...]", problem: str) -> Effect
     """Return a weight that cannot be computed from its tensors."""
     first = tensors[0]
     return Effective(name, first.shape, first.dtype, tensors, first.read, problem=problem)
+
+
+def lost(roundings: int, *sizes: float) -> float:
+    """Return what so many roundings of binary64 lose, at most, of a product of sizes."""
+    return prod(sizes) * (roundings + 8) * 2.0**-53 * (1.0 + 2.0**-20)  # for its own roundings
+
+
+def frobenius(values: Values) -> float:
+    """Return the Frobenius norm of finite values; `lost` has room for its rounding."""
+    reals = exact(values)
+    peak = float(np.abs(reals).max(initial=0.0))  # squares of the tiny and the huge vanish
+    return peak * float(np.linalg.norm(reals / peak)) if 0.0 < peak < np.inf else peak
 
 
 def exact(values: Values) -> Reals:

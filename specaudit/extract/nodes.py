@@ -33,9 +33,9 @@ class Use:
         return value if isinstance(value, int) else default
 
     def real(self, name: str, default: float) -> float:
-        """Return a float attribute."""
-        value = self.node.attributes.get(name, default)
-        return float(value) if isinstance(value, int | float) else default
+        """Return a float attribute; its default is of single precision, as all of them are."""
+        value = self.node.attributes.get(name)
+        return float(value) if isinstance(value, int | float) else float(np.float32(default))
 
     def entries(self, weight: Effective, kind: Kind) -> Iterator[Entry]:
         """Yield a weight of this node that has no geometry."""
@@ -236,6 +236,7 @@ def _batch_normalization(use: Use) -> Iterator[Entry]:
         read=effective,
         write=None if write is None else lambda values: write(exact(values) * deviation()),
         notes=(*gamma.notes, f"gamma / sqrt({variance.name} + {eps:g})"),
+        roundings=gamma.roundings + variance.roundings + 3,
         problem=gamma.problem or variance.problem,
     )
     yield from use.entries(scale, "scale")

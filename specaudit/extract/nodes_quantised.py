@@ -164,6 +164,7 @@ def _unpacked(
         packed.name, (rows, columns), packed.dtype, (*packed.tensors, *others), read,
         write and (lambda values: write(exact(scales.read()) * ratio(values, read()))),
         (*packed.notes, f"{bits}-bit blocks of {block}, dequantised by {scales.name}"),
+        roundings=scales.roundings + 2,
     )  # fmt: skip
 
 

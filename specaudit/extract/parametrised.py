@@ -8,10 +8,20 @@ is what the module's ``weight`` is in eval mode, computed here in float64.
 
 import re
 from collections.abc import Iterator, Mapping
+from math import inf, prod
 
 import numpy as np
 
-from specaudit.extract.entries import Effective, Reals, Values, exact, plain, unresolved
+from specaudit.extract.entries import (
+    Effective,
+    Reals,
+    Values,
+    exact,
+    frobenius,
+    lost,
+    plain,
+    unresolved,
+)
 from specaudit.extract.naming import class_name, is_transposed, parts
 from specaudit.extract.quantised import ratio
 from specaudit.model import Weight
@@ -95,15 +105,17 @@ def _weight_norm(name: str, g: Weight, v: Weight) -> Effective:
     axes = tuple(axis for axis in range(len(v.shape)) if not g.shape or g.shape[axis] == 1)
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(v.shape))
 
-    def norms(values: Reals) -> Reals:
-        # Divided by the largest entry first: squares of the tiny and the huge leave binary64.
+    def peaks(values: Reals) -> Reals:
+        # What to divide by first: squares of the tiny and the huge leave binary64.
         largest = np.abs(values).max(axis=axes, keepdims=True, initial=0.0)
-        largest = np.where(largest > 0, largest, 1.0)
-        squares = np.sum((values / largest) ** 2, axis=axes, keepdims=True)
-        return np.asarray(largest * np.sqrt(squares))
+        return np.asarray(np.where(largest > 0, largest, 1.0))
+
+    def norms(values: Reals) -> Reals:
+        return np.asarray(np.sqrt(np.sum(values**2, axis=axes, keepdims=True)))
 
     def read() -> Reals:
         direction = exact(v.read())
+        direction /= peaks(direction)
         with np.errstate(invalid="ignore", divide="ignore"):  # torch gives NaN for a zero row too
             return direction * (exact(g.read()).reshape(kept) / norms(direction))
 
@@ -114,10 +126,13 @@ def _weight_norm(name: str, g: Weight, v: Weight) -> Effective:
         factor = along / np.where(square > 0, square, 1.0)
         if np.abs(wanted - factor * stored).max(initial=0.0) <= _SAME * np.abs(wanted).max():
             return {g.name: (exact(g.read()).reshape(kept) * factor).reshape(g.shape)}
-        return {v.name: wanted, g.name: norms(wanted).reshape(g.shape)}
+        largest = peaks(wanted)
+        return {v.name: wanted, g.name: (largest * norms(wanted / largest)).reshape(g.shape)}
 
     note = f"weight norm resolved from {g.name} and {v.name}"
-    return Effective(name, v.shape, v.dtype, (v, g), read, write, (note,))
+    # Two quotients and a product around the root of a sum of as many squares as axes hold.
+    roundings = prod(v.shape[axis] for axis in axes) + 12
+    return Effective(name, v.shape, v.dtype, (v, g), read, write, (note,), roundings=roundings)
 
 
 def _spectral_norm(
@@ -139,26 +154,44 @@ def _spectral_norm(
     by_class = "ConvTranspose" in class_name(attributes.get(owner, {}))
     if len(fitting) == 2 and (by_class or is_transposed(parts(name)[0])):
         fitting = [1]
+    elif len(weight.shape) == 2:
+        fitting = fitting[:1]  # of a linear layer, torch unfolds nothing
+
+    def estimate(values: Reals) -> tuple[float, float]:
+        left, right = exact(u.read()), exact(v.read())
+        # v is W'u normalised, so that of two axes which fit the true one gives the larger.
+        unfolded = [np.moveaxis(values, axis, 0).reshape(left.size, -1) for axis in fitting]
+        found = [(float(left @ matrix @ right), matrix) for matrix in unfolded]
+        found.sort(key=lambda pair: -abs(pair[0]))
+        sigma, matrix = found[0]
+        moduli = float(np.abs(left) @ np.abs(matrix) @ np.abs(right))
+        is_clear = all(2.0 * abs(other) < abs(sigma) for other, _ in found[1:])
+        return sigma, lost(left.size + right.size, moduli) if is_clear else inf
 
     def read() -> Reals:
-        values, left, right = (exact(part.read()) for part in (weight, u, v))
-        # v is W'u normalised, so that of two axes which fit the true one gives the larger.
-        sigmas = [
-            float(left @ np.moveaxis(values, axis, 0).reshape(left.size, -1) @ right)
-            for axis in fitting
-        ]
+        values = exact(weight.read())
         with np.errstate(invalid="ignore", divide="ignore"):
-            return values / np.float64(max(sigmas, key=abs))
+            return values / np.float64(estimate(values)[0])
+
+    def error() -> float:
+        """The estimate is a sum that can cancel, and with it the weight is off as a whole."""
+        values = exact(weight.read())
+        sigma, loss = estimate(values)
+        return 2.0 * frobenius(read()) * loss / abs(sigma) if 2.0 * loss < abs(sigma) else inf
 
     def write(values: Values) -> Mapping[str, Values]:
         return {u.name: exact(u.read()) / ratio(values, read())}
 
-    notes = (
+    notes: tuple[str, ...] = (
         f"spectral norm resolved from {weight.name} by the stored estimate of its norm",
         f"scaled by {u.name}, in eval mode: in training mode torch makes the norm 1 again",
     )
+    if len(fitting) == 2:
+        notes += ("along the axis whose estimate is more than twice the other's, as both fit",)
     tensors = (weight, u, v)
-    return Effective(name, weight.shape, weight.dtype, tensors, read, write, notes)
+    return Effective(
+        name, weight.shape, weight.dtype, tensors, read, write, notes, roundings=1, error=error
+    )
 
 
 def _pruned(name: str, weight: Weight, mask: Weight) -> Effective:
@@ -168,4 +201,4 @@ def _pruned(name: str, weight: Weight, mask: Weight) -> Effective:
     note = f"pruned: {weight.name} times {mask.name}"
     tensors = (weight, mask)
     write = plain(weight).write
-    return Effective(name, weight.shape, weight.dtype, tensors, read, write, (note,))
+    return Effective(name, weight.shape, weight.dtype, tensors, read, write, (note,), roundings=1)

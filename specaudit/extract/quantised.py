@@ -99,7 +99,7 @@ def dequantised(weight: Effective, scale: Effective, zero: Effective | None) -> 
     return Effective(
         weight.name, weight.shape, weight.dtype, tensors, read,
         write if scale.write is not None else None,
-        (*weight.notes, f"dequantised by {names}"), problem,
+        (*weight.notes, f"dequantised by {names}"), problem, scale.roundings + 2,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from specaudit.bracket import Bracket, round_down, round_up
 from specaudit.norms import devices, exact
+from specaudit.norms import loss as rounding
 from specaudit.norms.blocks import Tall, peak_and_defects
 from specaudit.norms.spectral import METHODS, measured, spectral_norm
 from specaudit.operators import Layer, dense, flattened, widen
@@ -43,19 +44,27 @@ def measure(layer: Layer, settings: Settings | None = None) -> Measurement:
     A convolution has two norms: of the operator, and of its reshaped kernel; `settings.conv`
     says which one is judged. Of a bilinear layer, the norm is that of the unfolding
     (out, in1 in2), which bounds ``|y| <= ||A|| |x1| |x2|``; of a scale, the largest entry.
+    The norms are those of the exact weight: what its computation lost (`Layer.roundings`,
+    `Layer.error`) is taken off one end and added to the other.
     """
     settings = settings or Settings()
     started = time.perf_counter()
     device = devices.resolve(settings.device)
     operator_norm = reshaped = None
     matvecs, notes = 0, layer.notes
+    held = [layer.read()]  # popped below: it is let go as soon as its Gram matrix stands
+    shape, lost = held[0].shape, rounding.of(layer, held[0])
     if layer.kind in ("convolution", "convolution_transposed"):
-        reshaped, operator_norm, matvecs = _convolution(layer, settings, device)
+        reshaped, operator_norm, matvecs = _convolution(layer, held.pop(), settings, device)
+        reshaped = rounding.widened(reshaped, lost)
+        in_operator = rounding.of_operator(lost, shape, layer.geometry)
+        operator_norm = rounding.widened(operator_norm, in_operator)
         norm = operator_norm if settings.conv == "operator" else reshaped
     elif layer.kind == "scale":
-        norm = _scale(layer.read())
+        norm = rounding.widened(_scale(held.pop()), lost)
     else:
-        norm, matvecs = measured(dense(devices.place(_matrix(layer), device)), settings)
+        norm, matvecs = measured(dense(devices.place(_matrix(layer, held.pop()), device)), settings)
+        norm = rounding.widened(norm, lost)
     if layer.kind == "bilinear":
         notes = (*notes, "norm of the unfolding (out, in1*in2): |y| <= norm * |x1| * |x2|")
     return Measurement(
@@ -87,7 +96,7 @@ def spectrum(layer: Layer) -> Spectrum | None:
     if layer.kind == "scale":
         sigma = np.sort(np.abs(widen(layer.read().reshape(-1))))[::-1]
         return exact.spectrum_of(sigma) if sigma.size and np.all(np.isfinite(sigma)) else None
-    matrix = _matrix(layer)
+    matrix = _matrix(layer, layer.read())
     if 0 in matrix.shape or min(matrix.shape) > _SPECTRUM_LIMIT:
         return None
     tall = Tall.of(matrix)
@@ -98,8 +107,10 @@ def spectrum(layer: Layer) -> Spectrum | None:
     return exact.spectrum_of(exact.singular_values(tall), tall.exponent)
 
 
-def _convolution(layer: Layer, settings: Settings, device: str) -> tuple[Norm, Norm, int]:
-    kernel = devices.place(layer.read(), device)
+def _convolution(
+    layer: Layer, values: NDArray[np.generic], settings: Settings, device: str
+) -> tuple[Norm, Norm, int]:
+    kernel = devices.place(values, device)
     transposed = layer.kind == "convolution_transposed"
     reshaped, matvecs = measured(flattened(kernel, transposed=transposed), settings)
     reshaped = msgspec.structs.replace(reshaped, of="reshaped")
@@ -117,9 +128,8 @@ def _convolution(layer: Layer, settings: Settings, device: str) -> tuple[Norm, N
     return reshaped, operator_norm, matvecs
 
 
-def _matrix(layer: Layer) -> NDArray[np.generic]:
+def _matrix(layer: Layer, values: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the weight as the matrix that is measured."""
-    values = layer.read()
     if layer.kind == "convolution_transposed":
         values = values.swapaxes(0, 1)
     if values.ndim == 2:

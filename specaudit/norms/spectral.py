@@ -92,9 +92,9 @@ def measured(operator: LinearOperator, settings: Settings) -> tuple[Norm, int]:
     if nans or infinities:
         reason = f"{nans} NaN and {infinities} infinite among {tall.rows * tall.columns} entries"
         return Norm(None, None, "non_finite", settings.method, reason=reason), 0
+    tall = tall.scaled(peak)
     if peak == 0.0 or is_monomial(tall):
         return Norm.certified(Bracket.exactly(peak), "exact"), 0
-    tall = tall.scaled(peak)
     if not settings.certify or tall.columns > settings.certify_limit:
         return _estimated(tall, settings)
     start = tall.like(_start(tall, settings.seed))
@@ -181,7 +181,10 @@ def _estimated(tall: Tall, settings: Settings) -> tuple[Norm, int]:
         ritz = _run(tall, start, settings)
     size = envelopes.frobenius(tall)
     envelope = min(size.upper, envelopes.row_and_column_sums(tall))
+    loss = round_up(tall.entry_error * size.upper)
+    envelope = round_up(envelope + loss)
     lower = min(envelopes.quotient(tall, ritz.vector, size.upper), envelope)
+    lower = round_down(max(0.0, lower - loss)) if loss else lower
     proved = _raised(_on_grid(envelope, 20, math.ceil), tall.exponent)
     reason = f"not certified; proved is only <= {proved!r}"
     estimate, probability = math.sqrt(ritz.value), None
