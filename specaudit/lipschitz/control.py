@@ -55,6 +55,8 @@ def analyse(
 
     inner = Context(body, context.layers, context.norm_of, {}, context)
     inner.varying.update(name for name in names if context.varies(name))
+    # A formal input hides whatever has its name outside.
+    inner.known.update({value.name: UNKNOWN for value in body.inputs})
     seeds = {**formal, **{name: context.facts(name) for name in names if context.live(name)}}
     found = trace(inner, patterns.ALL, seeds)
     if len(found.sources) > len(seeds):
@@ -284,22 +286,8 @@ def scan(node: Node, context: Context) -> tuple[Effect, ...]:
     turns = context.size(node.inputs[lead], int(axes[0]))
     if turns > _MOST_SLICES:
         raise Missing(f"Scan turns {turns} times, more than are followed")
-    states: list[Row] = [{name: ONE} if context.live(name) else {} for name in node.inputs[:lead]]
-    walk = _Walk(states, [context.facts(name) for name in node.inputs[:lead]], [])
-    formals = [value.name for value in body.inputs]
     try:
-        for turn in range(turns):
-            read = {
-                formals[lead + k]: (
-                    f"{k}@{turn}",
-                    _slice_facts(context.facts(node.inputs[lead + k])),
-                )
-                for k in range(slices)
-                if context.live(node.inputs[lead + k])
-            }
-            one, rows = _step(walk, body, context, names, read, None, 0)
-            walk.states, walk.facts = rows[:lead], list(one.facts[:lead])
-            walk.scans.append(rows[lead:])
+        walk = _slice_by_slice(node, context, body, names, lead, turns)
     except _Endless as endless:
         return _same(node, inputs, endless.reason)
     stacks = len(node.outputs) - lead
@@ -312,6 +300,31 @@ def scan(node: Node, context: Context) -> tuple[Effect, ...]:
         Effect({k: row.get(name, ZERO) for k, name in enumerate(inputs)})
         for row in (*finals, *rows_out)
     )
+
+
+def _slice_by_slice(
+    node: Node,
+    context: Context,
+    body: ResolvedGraph,
+    names: Sequence[str],
+    lead: int,
+    turns: int,
+) -> _Walk:
+    """Run the recursion, every slice of an input a source of its own."""
+    states: list[Row] = [{name: ONE} if context.live(name) else {} for name in node.inputs[:lead]]
+    walk = _Walk(states, [context.facts(name) for name in node.inputs[:lead]], [])
+    formals = [value.name for value in body.inputs]
+    read_live = [
+        (k, formals[lead + k], _slice_facts(context.facts(name)))
+        for k, name in enumerate(node.inputs[lead:])
+        if context.live(name)
+    ]
+    for turn in range(turns):
+        read = {formal: (f"{k}@{turn}", facts) for k, formal, facts in read_live}
+        one, rows = _step(walk, body, context, names, read, None, 0)
+        walk.states, walk.facts = rows[:lead], list(one.facts[:lead])
+        walk.scans.append(rows[lead:])
+    return walk
 
 
 def _slice_facts(known: Facts) -> Facts:

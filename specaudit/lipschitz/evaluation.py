@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from specaudit.lipschitz.context import Context, attribute, integers
-from specaudit.lipschitz.linear import geometry
+from specaudit.lipschitz.convolution import geometry
 from specaudit.lipschitz.normalization import affine
 from specaudit.lipschitz.reductions import axes
 from specaudit.lipschitz.rules import Missing

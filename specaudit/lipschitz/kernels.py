@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from specaudit.bracket import Magnitude
 from specaudit.lipschitz import ranges
 from specaudit.lipschitz.context import Context, attribute
-from specaudit.lipschitz.linear import convolution_layer, matrix_layer
+from specaudit.lipschitz.convolution import convolution_layer
+from specaudit.lipschitz.linear import matrix_layer
 from specaudit.lipschitz.normalization import affine
 from specaudit.lipschitz.rules import Missing, magnitude
 from specaudit.lipschitz.steps import Option, Step

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from specaudit.bracket import ONE, Magnitude, round_up
-from specaudit.lipschitz import activations, linear, ranges
+from specaudit.lipschitz import activations, convolution, linear, ranges
 from specaudit.lipschitz.attention import Heads, gains
 from specaudit.lipschitz.context import Context, attribute, gated
 from specaudit.lipschitz.normalization import inverse_root, normalised
@@ -33,7 +33,7 @@ def fused_convolution(node: Node, context: Context) -> Effect:
     if slope is None:
         raise Missing(f"the fused activation {name} is not modelled")
     plain = Node(node.name, "Conv", node.inputs[:3], node.outputs, node.attributes)
-    effect = linear.convolution(plain, context)
+    effect = convolution.convolution(plain, context)
     gain = effect.gains[0]
     if isinstance(gain, Infinite):
         return effect

@@ -57,6 +57,10 @@ def bound(
         return _without_source(resolved, context)
     outputs = tuple(dict.fromkeys(value.name for value in resolved.outputs))
     missing = causes(found.steps, found.sources, outputs)
+    if resolved.assumed:
+        first, *more = resolved.assumed
+        others = f" and of {len(more)} other values" if more else ""
+        context.assume(f"the declared shape of {first}{others} is taken to be true")
     assumptions = tuple(context.assumptions)
     if missing.any:
         return NetworkBound(

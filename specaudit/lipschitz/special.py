@@ -5,7 +5,8 @@ import math
 from specaudit.bracket import ONE
 from specaudit.lipschitz import activations, ranges
 from specaudit.lipschitz.context import Context, attribute, gated, integers
-from specaudit.lipschitz.linear import convolution_layer, matrix_layer
+from specaudit.lipschitz.convolution import convolution_layer
+from specaudit.lipschitz.linear import matrix_layer
 from specaudit.lipschitz.ranges import Facts
 from specaudit.lipschitz.rules import Effect, Gain, Infinite, Missing, magnitude, root, rule
 from specaudit.model import Node

@@ -95,6 +95,10 @@ def _add(found: Trace, node: Node, match: Match | None, context: Context) -> Non
     if not moving and node.op not in _BLIND and any(context.varies(name) for name in inputs):
         context.varying.update(outputs)
     effects = _evaluate(node, match, context, moving)
+    if 1 < len(effects) < len(node.outputs):
+        # An output that its rule does not speak of must not pass for a constant.
+        silent = _without(context, node, Infinite(None, f"an output of {node.op} has no rule"))
+        effects += (silent,) * (len(node.outputs) - len(effects))
     groups = [outputs] if len(effects) == 1 else [(name,) if name else () for name in node.outputs]
     for effect, names in zip(effects, groups, strict=False):
         if names:
