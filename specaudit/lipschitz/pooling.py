@@ -192,12 +192,11 @@ def lp_pool(node: Node, context: Context) -> Effect:
 
 @rule("GlobalAveragePool")
 def global_average(node: Node, context: Context) -> Effect:
-    """One over the root of the number of elements."""
-    count = math.prod(
-        context.size(node.inputs[0], axis) for axis in range(2, context.rank(node.inputs[0]))
-    )
+    """One over the root of the number of elements; 1 where that is not known."""
     known = context.facts(node.inputs[0])
-    return unary(magnitude(inverse_root(float(max(count, 1)))), Facts(known.lo, known.hi))
+    sizes = context.spatial(node.inputs[0])
+    gain = ONE if sizes is None else magnitude(inverse_root(float(max(math.prod(sizes), 1))))
+    return unary(gain, Facts(known.lo, known.hi))
 
 
 @rule("GlobalMaxPool")

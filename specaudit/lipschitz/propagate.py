@@ -7,7 +7,7 @@ from specaudit.bracket import ONE, ZERO, Magnitude
 from specaudit.graphs import ResolvedGraph
 from specaudit.lipschitz import families, patterns
 from specaudit.lipschitz.context import Context
-from specaudit.lipschitz.explain import causes, contributors, follow
+from specaudit.lipschitz.explain import Causes, causes, contributors, follow
 from specaudit.lipschitz.fusion import SINK, contract
 from specaudit.lipschitz.ranges import Facts
 from specaudit.lipschitz.steps import Columns, Step, adjoint, forward
@@ -61,17 +61,9 @@ def bound(
         first, *more = resolved.assumed
         others = f" and of {len(more)} other values" if more else ""
         context.assume(f"the declared shape of {first}{others} is taken to be true")
-    assumptions = tuple(context.assumptions)
-    if missing.any:
-        return NetworkBound(
-            "unbounded" if missing.proved else "not_computed",
-            unbounded=missing.unbounded,
-            unmodelled=missing.unmodelled,
-            reason=missing.reason,
-            inputs=_inputs(_compose("graph", found.steps, found.sources, outputs), found.sources),
-            assumptions=assumptions,
-        )
     plain = _compose("graph", found.steps, found.sources, outputs)
+    if missing.any:
+        return _without_bound(missing, plain, context)
     steps, ends = contract(found.steps, found.sources, outputs, context)
     fused = _compose("fused", steps, found.sources, ends)
     best = fused if fused.total < plain.total else plain
@@ -86,7 +78,18 @@ def bound(
         factors=factors,
         contributors=contributors(factors),
         inputs=_inputs(best, found.sources),
-        assumptions=assumptions,
+        assumptions=tuple(context.assumptions),
+    )
+
+
+def _without_bound(missing: Causes, composed: "Composition", context: Context) -> NetworkBound:
+    return NetworkBound(
+        "unbounded" if missing.proved else "not_computed",
+        unbounded=missing.unbounded,
+        unmodelled=missing.unmodelled,
+        reason=missing.reason,
+        inputs=_inputs(composed, composed.sources),
+        assumptions=tuple(context.assumptions),
     )
 
 
