@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from specaudit import norms, pipeline
@@ -15,6 +16,8 @@ from specaudit.pipeline import Prepared
 from specaudit.report import Measurement, Settings
 from specaudit.rewrite.folding import folded
 from specaudit.rewrite.overlay import Overlay, Values
+
+_COARSE = 1e-2  # the width of a convolution's bracket where nobody asks for another
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class Bench:
         Layers whose measurement is more exact than the settings ask for.
     fold : bool
         Whether layers before a batch norm are taken together with it.
+    readers : dict
+        The layers that read a parameter, by its first name; made when first asked for.
     """
 
     overlay: Overlay
@@ -42,6 +47,7 @@ class Bench:
     closer: set[int] = field(default_factory=set)
     stale: set[int] = field(default_factory=set)
     fold: bool = False
+    readers: dict[str, list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -70,9 +76,10 @@ class Bench:
             self.measured[index] = found
         return self.measured[index]
 
-    def tight(self, index: int) -> Measurement:
-        """Measure a layer as exactly as a limit is decided."""
+    def tight(self, index: int, *, rtol: float = 0.0) -> Measurement:
+        """Measure a layer as exactly as a limit is decided, or as `rtol` if that is wider."""
         settings = pipeline.deciding(self.settings)
+        settings = msgspec.structs.replace(settings, rtol=max(settings.rtol, min(rtol, _COARSE)))
         self.measured[index] = norms.measure(self.layers[index], settings)
         self.stale.discard(index)
         self.closer.add(index)
@@ -112,13 +119,13 @@ class Bench:
 
     def sharing(self, index: int, names: Iterable[str]) -> list[int]:
         """Return the other layers that read one of the tensors."""
+        if not self.readers:
+            for other, layer in enumerate(self.layers):
+                for first in {self.overlay.same(tensor.name)[0] for tensor in layer.tensors}:
+                    self.readers.setdefault(first, []).append(other)
         wanted = {self.overlay.same(name)[0] for name in names}
-        return [
-            other
-            for other, layer in enumerate(self.layers)
-            if other != index
-            and any(self.overlay.same(tensor.name)[0] in wanted for tensor in layer.tensors)
-        ]
+        found = {other for first in wanted for other in self.readers.get(first, ())}
+        return sorted(found - {index})
 
     def prepare(self, model: Model) -> Prepared:
         """Take a model apart as this one was."""
@@ -128,6 +135,7 @@ class Bench:
         """Take the model apart anew: constants that were folded are folded from the new values."""
         self.prepared = self.prepare(self.overlay.model)
         self.layers = list(self.prepared.layers)
+        self.readers.clear()
 
     def _spoil(self, index: int, changed: Sequence[str]) -> None:
         if not changed:
@@ -150,9 +158,20 @@ def prepare(model: Model, settings: Settings, *, fold: bool) -> Prepared:
     return prepared
 
 
+def epsilon_of(dtype: str) -> float:
+    """Return the epsilon of a stored type by name; that of float32 for integers."""
+    import ml_dtypes
+
+    known = np.dtype(getattr(ml_dtypes, dtype, dtype if dtype.startswith("float") else "float32"))
+    is_integer = dtype.startswith(("int", "uint"))
+    return 2.0**-23 if is_integer else epsilon(np.zeros(0, dtype=known))
+
+
 def epsilon(values: Values) -> float:
     """Return the distance from 1 to the next number of an array's type."""
     import ml_dtypes
 
-    known: Any = np if values.dtype.kind in "fc" else ml_dtypes
+    known: Any = (
+        np if values.dtype.isbuiltin == 1 else ml_dtypes
+    )  # float8_e5m2 has the kind "f" too
     return float(known.finfo(values.dtype).eps)

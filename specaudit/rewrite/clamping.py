@@ -12,6 +12,7 @@ from specaudit.policy.patterns import matcher
 from specaudit.report import Measurement
 from specaudit.rewrite.bench import Bench
 from specaudit.rewrite.modes import MODES, ModeName
+from specaudit.rewrite.multiples import scaled_under
 
 Limit = tuple[str | None, float]
 
@@ -102,19 +103,23 @@ def _clamp(bench: Bench, index: int, limit: float, mode: ModeName) -> bool:
     if norm.upper is not None and norm.upper <= limit:
         return False
     layer = bench.layers[index]
-    if layer.kind in ("convolution", "convolution_transposed"):
-        norm = bench.tight(index).norm  # `decided` is content with a coarse lower end
-    if norm.upper is None:
+    start = norm.upper
+    if start is None:
         raise NotCertified(
             f"the norm of {layer.name} is {norm.status}: {norm.reason or 'nothing bounds it'}",
             where=f"{bench.prepared.model.path} › {layer.name}",
             help="--exclude leaves a layer as it is",
         )
-    if norm.upper <= limit:
-        return False
     check_writable(layer, bench.prepared.model.path)
     weight = widen(np.asarray(layer.read()))
-    wanted: Array = MODES[mode](layer, weight, limit, norm.upper, bench.settings.conv)
+    if layer.kind in ("convolution", "convolution_transposed"):
+        if mode == "scale" and scaled_under(bench, index, limit):
+            return True
+        bench.put(index, weight)  # what was tried is taken back
+        start = bench.tight(index).norm.bracket.upper
+        if start <= limit:
+            return False
+    wanted: Array = MODES[mode](layer, weight, limit, start, bench.settings.conv)
     factor = 1.0
     for attempt in range(_ATTEMPTS):
         try:

@@ -38,7 +38,10 @@ def folded(extraction: Extraction) -> tuple[Layer, ...]:
     scales = {layer.node: layer for layer in extraction.layers if layer.kind == "scale"}
     return tuple(
         _with(layer, scales[behind.name])
-        if (behind := _behind(layer, nodes, extraction)) is not None and behind.name in scales
+        if (behind := _behind(layer, nodes, extraction)) is not None
+        and behind.name in scales
+        # Sums that lost something have an error that is not relative to each entry.
+        and layer.error is None is scales[behind.name].error
         else layer
         for layer in extraction.layers
     )
@@ -94,5 +97,6 @@ def _with(layer: Layer, norm: Layer) -> Layer:
         read=read,
         write=None if norm.write is None else write,
         tensors=(*norm.tensors, *layer.tensors),
+        roundings=layer.roundings + norm.roundings + 1,
         notes=(*layer.notes, f"together with the batch norm of {norm.name}, which is written"),
     )
