@@ -191,7 +191,8 @@ def _transposed(
         for n, s, d, k, more, out in zip(
             length, strides, dilations, shape[2:], extra, wanted, strict=True
         ):
-            total = s * (n - 1) + more + d * (k - 1) + 1 - out
+            # An output that is longer than the map reaches gets zeros behind it, no padding.
+            total = max(0, s * (n - 1) + more + d * (k - 1) + 1 - out)
             half = total // 2 if auto == "SAME_UPPER" else total - total // 2
             begins.append(half)
             ends.append(total - half)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LONGEST = 1 << 13
-# Runtimes compute coordinates in float32: two candidates this close are both counted.
-_TIE = 1e-4
+# Runtimes compute coordinates in float32: two candidates this close (times the length) are both
+# counted.
+_TIE, _TIE_PER_PLACE = 1e-4, 2.0**-21
 
 
 @rule("Resize", "Upsample")
@@ -34,12 +35,23 @@ def resize(node: Node, context: Context) -> Effect:
         return unary(root(whole), facts)
     if _transformation(node, context) == "tf_crop_and_resize":
         raise Missing("resizing by crops is not modelled")
+    given = _scales(node, context)
+    if attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch" and not given:
+        raise Missing("scales that keep the aspect ratio are not modelled")
     gain = ONE
-    before, after = context.sizes(node.inputs[0]), context.sizes(node.outputs[0])
-    for axis, (size, new) in enumerate(zip(before, after, strict=True)):
-        if size != new:
-            gain = gain * _along(node, context, axis, mode)
+    for axis in range(context.rank(node.inputs[0])):
+        if not _stays(node, context, axis, given):
+            gain = gain * _along(node, context, axis, mode, given)
     return unary(gain, facts)
+
+
+def _stays(node: Node, context: Context, axis: int, given: tuple[float, ...] | None) -> bool:
+    """Whether an axis is left as it is: at scale 1, for 3 at 1.3 are 3 too, but other ones."""
+    if _transformation(node, context) == "tf_half_pixel_for_nn":
+        return False
+    if given is not None:
+        return given[axis] == 1.0
+    return context.size(node.inputs[0], axis) == context.size(node.outputs[0], axis)
 
 
 def _transformation(node: Node, context: Context) -> str:
@@ -114,14 +126,13 @@ class _Axis:
         raise Missing(f"the coordinate mode {mode!r} is not known")
 
 
-def _along(node: Node, context: Context, axis: int, mode: str) -> Magnitude:
+def _along(
+    node: Node, context: Context, axis: int, mode: str, given: tuple[float, ...] | None
+) -> Magnitude:
     size, new = context.size(node.inputs[0], axis), context.size(node.outputs[0], axis)
-    given = _scales(node, context)
     if size > _LONGEST or new > _LONGEST or not size:
         raise Missing(f"an axis of {max(size, new)} is too long to form its interpolation")
     line = _Axis(size, new, given[axis] if given else new / size)
-    if attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch" and not given:
-        raise Missing("scales that keep the aspect ratio are not modelled")
     where = _transformation(node, context)
     points = [line.coordinate(where, position) for position in range(new)]
     if mode == "nearest":
@@ -143,8 +154,9 @@ def _along(node: Node, context: Context, axis: int, mode: str) -> Magnitude:
 
 def _most_shown(points: list[float], size: int, rounding: str) -> int:
     counts = [0] * size
+    tie = max(_TIE, _TIE_PER_PLACE * max(size, len(points)))
     for point in points:
-        near = {_rounded(point + shift, rounding) for shift in (-_TIE, 0.0, _TIE)}
+        near = {_rounded(point + shift, rounding) for shift in (-tie, 0.0, tie)}
         for index in {min(max(index, 0), size - 1) for index in near}:
             counts[index] += 1
     return max(counts, default=0)
