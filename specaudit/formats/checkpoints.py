@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from specaudit import limits
 from specaudit.errors import ModelError, UnreadableModel, UnsupportedModel
 from specaudit.formats.callables import escaped
 from specaudit.formats.composed import Inline, Quantised, Sparse
@@ -18,6 +19,7 @@ from specaudit.formats.machine import Ledger
 from specaudit.formats.pickles import read_pickle
 from specaudit.formats.records import Call, Global, Storage
 from specaudit.formats.regions import Region
+from specaudit.formats.safetensors import printable
 from specaudit.formats.strided import Strided
 from specaudit.formats.torch_tensors import STORAGE_SIZES, STORAGES, Missing, Store
 from specaudit.formats.torchscript import describer
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 Values: TypeAlias = Strided | Quantised | Sparse | Inline
 
-LONGEST_PICKLE: Final = 256 << 20
 LISTED: Final = 5
 FAULTS: Final = (
     ArithmeticError,
@@ -83,6 +84,7 @@ class Contents:
         A storage is called after its member in the folder `root`; `scope` tells those apart
         that have one key in different archives.
         """
+        name = printable(name)
         count = self.names.get(name, 0)
         self.names[name] = count + 1
         unique = name
@@ -206,7 +208,7 @@ class Member:
     def read(self, contents: Contents, describe: Describe) -> None:
         """Add what it holds to `contents`."""
         declared, ledger = Declared(), Ledger()
-        data = self.archive.read(f"{self.root}{self.stem}.pkl", LONGEST_PICKLE)
+        data = self.archive.read(f"{self.root}{self.stem}.pkl", limits.scaled(limits.PICKLE_BYTES))
         top, end = read_pickle(data, declared.persistent, ledger)
         if end != len(data):
             raise UnreadableModel(f"{len(data) - end} bytes behind the end of {self.stem}.pkl")
@@ -252,7 +254,7 @@ def add_tensors(
     origin: Origin = Origin(),
 ) -> None:
     """Add every tensor below `top`."""
-    inventory = walk(top, describe=describe)
+    inventory = walk(top, describe=describe, objects=ledger.objects)
     for found in inventory.tensors:
         name = ".".join(part for part in (origin.prefix, found.name) if part) or "tensor"
         with door(f"{contents.path} › {escaped(name)}"):

@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.strided import Strided, decode
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from specaudit.model import Tensor
-
-DENSE_ELEMENTS: Final = 1 << 24  # a sparse tensor up to this size is made dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Sparse:
 
     def check(self) -> "Sparse":
         """Raise unless it can be made dense and every index lies inside."""
-        if math.prod(self.shape) > DENSE_ELEMENTS:
+        if math.prod(self.shape) > limits.scaled(limits.SPARSE_ELEMENTS):
             raise UnreadableModel(f"sparse tensor of {math.prod(self.shape)} elements is too large")
         self.places()
         return self

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.callables import REBUILDERS, WRAPPERS
 from specaudit.formats.files import shown
@@ -11,8 +12,6 @@ from specaudit.formats.records import Call, Pairs, Storage, pairs_of, state_of
 
 Role: TypeAlias = Literal["parameter", "buffer", "optimizer", "unknown"]
 
-DEEPEST: Final = 400
-MOST_VISITS: Final = 500_000
 OPTIMIZER_KEYS: Final = frozenset(["optim", "optims", "optim_state", "optim_state_dict"])
 BOOKKEEPING: Final = frozenset(["_parameters", "_buffers", "_modules"])
 SCALARS: Final = (bool, int, float, str)
@@ -71,7 +70,7 @@ class Inventory:
     notes: dict[str, None] = field(default_factory=dict)
 
 
-def walk(top: object, *, describe: Describe = lambda _: None) -> Inventory:
+def walk(top: object, *, describe: Describe = lambda _: None, objects: int = 1 << 16) -> Inventory:
     """Find every tensor below `top`.
 
     Parameters
@@ -80,6 +79,8 @@ def walk(top: object, *, describe: Describe = lambda _: None) -> Inventory:
         The records of a pickle.
     describe : callable, optional
         What is known of an instance from elsewhere (TorchScript's code).
+    objects : int
+        How many the pickle made: containers that hold each other have more paths than that.
 
     Notes
     -----
@@ -91,7 +92,7 @@ def walk(top: object, *, describe: Describe = lambda _: None) -> Inventory:
     barren: set[int] = set()
     open_now: set[int] = set()
     stack: list[Child | tuple[int, int]] = [(Path(), top, "unknown")]
-    visits = 0
+    visits, most = 0, limits.FREE_VISITS + limits.VISITS * objects
     while stack:
         entry = stack.pop()
         if len(entry) == 2:  # all below it has been seen
@@ -104,15 +105,15 @@ def walk(top: object, *, describe: Describe = lambda _: None) -> Inventory:
         if is_tensor(record):
             inventory.tensors.append(Found(str(path), record, role))
         elif id(record) not in open_now and id(record) not in barren and may_hold(record):
-            if path.depth > DEEPEST:
-                raise UnreadableModel(f"containers are nested deeper than {DEEPEST}")
+            if path.depth > limits.PICKLE_DEPTH:
+                raise UnreadableModel(f"containers are nested deeper than {limits.PICKLE_DEPTH}")
             open_now.add(id(record))
             stack.append((id(record), len(inventory.tensors)))
             below = [c for c in children(inventory, *entry) if is_tensor(c[1]) or may_hold(c[1])]
             visits += 1 + len(below)
             stack.extend(reversed(below))
-        if visits > MOST_VISITS:
-            raise UnreadableModel(f"containers hold each other along more than {MOST_VISITS} paths")
+        if visits > most:
+            raise UnreadableModel(f"containers hold each other along more than {most} paths")
     return inventory
 
 

@@ -6,6 +6,7 @@ were checkpoints within the archive. The program itself is not read here.
 
 from typing import Final
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
 from specaudit.formats.checkpoints import Contents, byte_order, check_records, door, read_zip
 from specaudit.formats.containers import Role
@@ -18,7 +19,6 @@ from specaudit.formats.torch_tensors import Missing, naturals
 from specaudit.formats.zips import MAGICS, Archive, read_archive
 from specaudit.model import Model
 
-LONGEST_JSON: Final = 64 << 20
 STRIDED: Final = 7
 SCALAR_TYPES: Final = {  # torch._export.serde.schema.ScalarType
     1: "uint8",
@@ -116,7 +116,9 @@ def read_payloads(
     archive: Archive, root: str, folder: str, name: str, prefix: str, contents: Contents
 ) -> None:
     """Add the tensors that one JSON file lays out over the members of its folder."""
-    payloads = parse_json(archive.read(name, LONGEST_JSON), contents.path).get("config")
+    payloads = parse_json(archive.read(name, limits.scaled(limits.JSON_BYTES)), contents.path).get(
+        "config"
+    )
     if not isinstance(payloads, dict):
         raise UnreadableModel(f"{shown(name)} has no config")
     big_endian = byte_order(archive, root) == b"big"

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import ModelFile, contained, shown
 from specaudit.formats.safetensors import parse_json
 from specaudit.formats.sniff import INDEX
 from specaudit.model import Model, Weight
 
-INDEX_BYTES = 100_000_000
 MODELS = (".onnx", ".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pt2", ".jit", ".pth.tar")
 LISTED = 10  # of many names, an error shows this many
 
@@ -63,7 +63,7 @@ def load(path: str, load_shard: Callable[[str], Model]) -> Model:
 
 def read_index(file: ModelFile) -> dict[str, str]:
     """The shard of each tensor."""
-    if file.size > INDEX_BYTES:
+    if file.size > limits.scaled(limits.JSON_BYTES):
         _refuse(f"an index of {file.size} bytes", file.path)
     homes = parse_json(file.read(0, file.size), file.path).get("weight_map")
     if not isinstance(homes, dict) or not homes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import ModelFile, read_exactly, shown
 from specaudit.formats.machine import Ledger, TruncatedPickle
@@ -16,7 +17,6 @@ from specaudit.formats.torch_tensors import STORAGE_SIZES, Store
 MAGIC_NUMBER: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL: Final = 1001
 FIRST_READ: Final = 1 << 20
-LONGEST_PICKLES: Final = 256 << 20
 
 
 def read_legacy(
@@ -34,9 +34,9 @@ def read_legacy(
             top, keys, end = read_pickles(file.read(0, length), persistent, ledger)
             break
         except TruncatedPickle:
-            if length >= min(file.size, LONGEST_PICKLES):
+            if length >= min(file.size, limits.scaled(limits.PICKLE_BYTES)):
                 raise
-            length = min(file.size, 16 * length, LONGEST_PICKLES)
+            length = min(file.size, 16 * length, limits.scaled(limits.PICKLE_BYTES))
     regions, end = read_storages(file, keys, declared, end)
     notes = [] if end == file.size else [f"{file.size - end} bytes behind the last storage"]
     return top, Store(regions), ledger, notes

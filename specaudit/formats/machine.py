@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
-
-MOST_OBJECTS: Final = 4_000_000  # all but numbers; memo entries and marks too: 150 bytes each
 
 
 class TruncatedPickle(UnreadableModel):
@@ -19,6 +17,7 @@ class Ledger:
 
     opcodes: int = 0
     objects: int = 0
+    most_objects: int = field(default_factory=lambda: limits.scaled(limits.PICKLE_OBJECTS))
     foreign: dict[str, None] = field(default_factory=dict)
 
 
@@ -81,8 +80,10 @@ class Machine:
     def charge(self) -> None:
         """Count one more object in memory."""
         self.ledger.objects += 1
-        if self.ledger.objects > MOST_OBJECTS:
-            raise UnreadableModel(f"pickle makes more than {MOST_OBJECTS} objects")
+        if self.ledger.objects > self.ledger.most_objects:
+            raise UnreadableModel(
+                f"pickle makes more than {self.ledger.most_objects} objects", help=limits.RAISE
+            )
 
     def pop(self) -> object:
         """Take the top of the stack."""

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import shown
 from specaudit.model import Function, Graph, Node
-
-CALL_DEPTH = 32
-EXPANDED_NODES = 1_000_000
 
 Key = tuple[str, str]
 
@@ -22,7 +20,7 @@ def check_calls(functions: Mapping[Key, Function], main: Graph, where: str) -> N
     for key, function in functions.items():
         if key not in known:
             expansion(function.nodes, functions, known, [key], where)
-    if total > EXPANDED_NODES:
+    if total > limits.GRAPH_NODES:
         raise UnreadableModel(f"function calls expand to {total} nodes", where=where)
 
 
@@ -45,14 +43,16 @@ def expansion(
             continue
         if key in callers:
             raise UnreadableModel(f"function {shown(node.op)} calls itself", where=where)
-        if key not in known and len(callers) < CALL_DEPTH:
+        if key not in known and len(callers) < limits.CALL_DEPTH:
             body = functions[key].nodes
             known[key] = expansion(body, functions, known, [*callers, key], where)
-        size, below = known.get(key, (0, CALL_DEPTH))
+        size, below = known.get(key, (0, limits.CALL_DEPTH))
         total += size
         depth = max(depth, below + 1)
-    if depth > CALL_DEPTH:
-        raise UnreadableModel(f"function calls nest more than {CALL_DEPTH} deep", where=where)
+    if depth > limits.CALL_DEPTH:
+        raise UnreadableModel(
+            f"function calls nest more than {limits.CALL_DEPTH} deep", where=where
+        )
     return total, depth
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NoReturn
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.external import ExternalData
 from specaudit.formats.files import ModelFile, shown
@@ -25,7 +26,6 @@ from specaudit.formats.protobuf import Span
 from specaudit.formats.tensors import StoredTensor
 from specaudit.model import AttributeReference, Function, Graph, Node, ValueInfo, Weight
 
-SUBGRAPH_DEPTH = 32
 # AttributeProto.AttributeType: the field that holds the value.
 ATTRIBUTES = {
     1: "f", 2: "i", 3: "s", 4: "t", 5: "g", 6: "floats", 7: "ints", 8: "strings", 9: "tensors",
@@ -93,8 +93,8 @@ class Reader:
 
     def _graph(self, proto: GraphProto, path: str, depth: int) -> tuple[Graph, set[str]]:
         """A graph, and the names it uses from the graphs around it."""
-        if depth > SUBGRAPH_DEPTH:
-            self._refuse(f"subgraphs nested more than {SUBGRAPH_DEPTH} deep", path)
+        if depth > limits.SUBGRAPH_DEPTH:
+            self._refuse(f"subgraphs nested more than {limits.SUBGRAPH_DEPTH} deep", path)
         given: set[str] = set()
         listed = {info.name for info in proto.input} if self._overrides and not path else set()
         constants = self._initializers(proto, path, given, listed)

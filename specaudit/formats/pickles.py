@@ -10,15 +10,13 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats import callables
 from specaudit.formats.callables import REBUILDERS, escaped
 from specaudit.formats.machine import Ledger, Machine, TruncatedPickle
 from specaudit.formats.records import Call, Global, Pairs
 
-MOST_OPCODES: Final = 10_000_000
-MOST_MEMOS: Final = 1 << 31
-LONGEST_INTEGER: Final = 1024  # bytes; a longer one is metadata at best, and slow to print
 STOP: Final = 0x2E
 
 
@@ -50,7 +48,7 @@ def read_pickle(
         It is truncated or damaged, exceeds a budget, or mentions what is dangerous.
     """
     machine = Machine(data, start, persistent, ledger)
-    left = MOST_OPCODES - ledger.opcodes
+    left = limits.PICKLE_OPCODES - ledger.opcodes
     while (opcode := machine.byte()) != STOP:
         handler = HANDLERS[opcode]
         if handler is None:
@@ -58,8 +56,8 @@ def read_pickle(
         handler(machine)
         left -= 1
         if not left:
-            raise UnreadableModel(f"pickle has more than {MOST_OPCODES} opcodes")
-    ledger.opcodes = MOST_OPCODES - left
+            raise UnreadableModel(f"pickle has more than {limits.PICKLE_OPCODES} opcodes")
+    ledger.opcodes = limits.PICKLE_OPCODES - left
     if machine.marks:
         raise UnreadableModel("pickle is damaged: it stops inside a container")
     return machine.pop(), machine.at
@@ -104,7 +102,7 @@ def _int_line(m: Machine) -> None:
 def _integer(line: bytes) -> object:
     """An integer in decimal digits; too long a one is kept as text."""
     digits = line.strip().removesuffix(b"L")
-    if len(digits) > LONGEST_INTEGER:
+    if len(digits) > limits.INTEGER_BYTES:
         return f"integer of {len(digits)} digits"
     try:
         return int(digits)
@@ -115,7 +113,7 @@ def _integer(line: bytes) -> object:
 def _long(m: Machine, width: int) -> None:
     size = m.number(width, signed=width == 4)
     raw = m.take(size)
-    if size > LONGEST_INTEGER:
+    if size > limits.INTEGER_BYTES:
         m.push(f"integer of {size} bytes")
     else:
         m.push(int.from_bytes(raw, "little", signed=True))
@@ -248,7 +246,7 @@ def _get(m: Machine, key: object) -> None:
 
 
 def _put(m: Machine, key: object) -> None:
-    if type(key) is not int or not 0 <= key < MOST_MEMOS:
+    if type(key) is not int or not 0 <= key < limits.PICKLE_MEMO:
         raise UnreadableModel("pickle is damaged: a bad memo index")
     m.charge()
     m.memo[key] = m.top()

@@ -8,15 +8,12 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeVar, dataclass_transform
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import ModelFile, read_exactly
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WINDOW: Final = 1 << 16
-DEPTH: Final = 128  # 32 nested subgraphs need 3 levels each
-FIELDS: Final = 10_000_000
-TEXT: Final = 1 << 20
-SPANS: Final = 1 << 16
 
 Kind = Literal["int", "float", "text", "bytes", "data"] | str
 T = TypeVar("T")
@@ -98,7 +95,7 @@ class Scanner:
         return self._message(cls, 0, self._file.size, 0)
 
     def _message(self, cls: type[T], position: int, end: int, depth: int) -> T:
-        if depth > DEPTH:
+        if depth > limits.PROTOBUF_DEPTH:
             self._refuse(cls, "nested too deeply")
         found = cls()
         table = TABLES[cls]
@@ -136,7 +133,7 @@ class Scanner:
         if kind == "data":
             # A tensor whose numbers come one by one would cost an object each; every
             # writer packs them.
-            if len(items) >= SPANS:
+            if len(items) >= limits.PROTOBUF_SPANS:
                 self._refuse(type(found), f"field {name} is scattered over too many places")
             items.append(span)
         elif span.wire == BYTES and kind in WIRES:
@@ -156,13 +153,13 @@ class Scanner:
         if kind == "data":
             return span
         if kind == "bytes":
-            return self._bytes(start, length) if length <= TEXT else span
+            return self._bytes(start, length) if length <= limits.PROTOBUF_TEXT else span
         if kind == "text":
             return self._text(found, name, span)
         return self._message(MESSAGES[kind], start, start + length, depth + 1)
 
     def _text(self, found: object, name: str, span: Span) -> str:
-        if span.length > TEXT:
+        if span.length > limits.PROTOBUF_TEXT:
             self._refuse(type(found), f"field {name} is {span.length} bytes long")
         try:
             return self._bytes(span.offset, span.length).decode()
@@ -186,8 +183,8 @@ class Scanner:
 
     def _count(self, cls: type, number: int) -> None:
         self._fields += number
-        if self._fields > FIELDS:
-            self._refuse(cls, f"more than {FIELDS} fields")
+        if self._fields > limits.PROTOBUF_FIELDS:
+            self._refuse(cls, f"more than {limits.PROTOBUF_FIELDS} fields")
 
     def _at(self, position: int) -> tuple[bytes, int]:
         """The window, holding at least 20 bytes from `position` (zeros past the file's end)."""

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import Fingerprint, ModelFile, shown
-from specaudit.formats.sniff import HEADER_BYTES
 from specaudit.formats.tensors import StoredTensor, bytes_of, check_shape
 from specaudit.model import Model, Weight
 
@@ -75,7 +75,7 @@ def read_header(file: ModelFile) -> tuple[dict[str, object], int]:
     if file.size < 8:
         _refuse("truncated: no room for a header", file.path)
     length = int.from_bytes(file.read(0, 8), "little")
-    if length > HEADER_BYTES:
+    if length > limits.scaled(limits.JSON_BYTES):
         _refuse(f"a header of {length} bytes is over the format's limit", file.path)
     if length > file.size - 8:
         _refuse("truncated: the header is longer than the file", file.path)

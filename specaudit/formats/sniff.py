@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass
 
+from specaudit import limits
 from specaudit.errors import ModelError, UnreadableModel, UnsupportedModel
 from specaudit.formats.files import ModelFile
 
 HEAD = 4096
 INDEX = ".index.json"
-HEADER_BYTES = 100_000_000  # a limit of the safetensors format's own
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # Protocols 2 to 5; then how 0 and 1 spell the number that torch's old checkpoints begin with.
 PICKLES = (*(b"\x80" + bytes([n]) for n in range(2, 6)), b"L119547037146038801333356L\n")
@@ -89,7 +89,8 @@ def is_pytorch(seen: Look) -> bool:
 def is_safetensors(seen: Look) -> bool:
     """A length that fits, then a brace. The length's bytes can look like a pickle's."""
     length = int.from_bytes(seen.head[:8], "little")
-    return seen.head[8:9] == b"{" and length <= min(HEADER_BYTES, seen.file.size - 8)
+    longest = min(limits.JSON_BYTES, seen.file.size - 8)
+    return seen.head[8:9] == b"{" and length <= longest
 
 
 def is_index(seen: Look) -> bool:

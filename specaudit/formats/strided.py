@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.regions import Region
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 
     from specaudit.model import Tensor
 
-MOST_ELEMENTS: Final = 1 << 31
-FREE_EXPANSION: Final = 1 << 16  # a view may repeat its storage up to this many elements,
-EXPANSION: Final = 64  # or up to this many elements for each byte of it
 
 ITEM_SIZES: Final = {
     "bool": 1,
@@ -102,8 +100,8 @@ class Strided:
             )
         # an empty tensor may still have sizes whose product NumPy cannot hold
         elements = math.prod(size or 1 for size in self.shape)
-        allowed = max(FREE_EXPANSION, EXPANSION * self.region.size)
-        if elements > min(MOST_ELEMENTS, allowed):
+        allowed = max(limits.FREE_EXPANSION, limits.EXPANSION * self.region.size)
+        if elements > min(limits.TENSOR_ELEMENTS, allowed):
             raise UnreadableModel(
                 f"the tensor claims {elements} elements of {self.region.size} stored bytes"
             )

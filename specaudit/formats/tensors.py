@@ -7,10 +7,10 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
 from specaudit.formats.files import ModelFile
 
-DIMENSIONS = 64  # NumPy's limit; nobody's weight comes near it
 BITS = {
     "bool": 8, "int8": 8, "int16": 16, "int32": 32, "int64": 64,
     "uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64,
@@ -54,7 +54,7 @@ class StoredTensor:
 
 def check_shape(shape: tuple[int, ...], where: str) -> int:
     """The number of elements; raises if `shape` is not one a tensor can have."""
-    if len(shape) > DIMENSIONS:
+    if len(shape) > limits.TENSOR_RANK:
         raise UnreadableModel(f"tensor of {len(shape)} dimensions", where=where)
     if any(dimension < 0 for dimension in shape):
         raise UnreadableModel("negative dimension", where=where)

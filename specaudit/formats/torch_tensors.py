@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.composed import Inline, Quantised, Sparse
 from specaudit.formats.files import shown
 from specaudit.formats.records import Call, Global, Storage, pairs_of
 from specaudit.formats.regions import Region
-from specaudit.formats.strided import ITEM_SIZES, MOST_ELEMENTS, Strided
+from specaudit.formats.strided import ITEM_SIZES, Strided
 
 STORAGES: Final = {
     "FloatStorage": "float32",
@@ -170,7 +171,7 @@ class Store:
 
     def meta(self, dtype: object, shape: object, strides: object, *_rest: object) -> Tensor:
         """``_rebuild_meta_tensor_no_storage``: a shape and nothing else."""
-        if math.prod(naturals(shape, "sizes")) > MOST_ELEMENTS:
+        if math.prod(naturals(shape, "sizes")) > limits.TENSOR_ELEMENTS:
             raise UnreadableModel("a meta tensor's size is beyond any model's")
         return Missing("a tensor on the meta device: the file holds no data for it")
 

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from typing import Final
 
+from specaudit import limits
 from specaudit.formats.containers import Describe, Description, Role
 from specaudit.formats.records import Call
 from specaudit.formats.zips import Archive
 
-MOST_CODE: Final = 16 << 20
 CLASS = re.compile(r"^class (\w+)\(Module\):\n((?:^(?:[ \t].*)?\n)*)", re.MULTILINE)
 LISTED = re.compile(r'^  __(parameters|buffers)__ = \[([\w", ]*)\]$', re.MULTILINE)
 CONSTANT = re.compile(r"^  (\w+) : Final\[[^\n=]{1,200}\] = ([^\n]{1,200})$", re.MULTILINE)
@@ -36,14 +35,14 @@ def describer(archive: Archive, root: str) -> Describe:
 
 def descriptions(archive: Archive, folder: str) -> Iterator[tuple[str, Description]]:
     """Each class of the code, by its qualified name."""
-    left = MOST_CODE
+    left = limits.scaled(limits.CODE_BYTES)
     for name in archive.members:
         if not name.startswith(folder) or not name.endswith(".py"):
             continue
         left -= archive.members[name].size
         if left < 0:
             return
-        text = archive.read(name, MOST_CODE).decode("utf-8", "replace")
+        text = archive.read(name, limits.scaled(limits.CODE_BYTES)).decode("utf-8", "replace")
         module = name[len(folder) : -len(".py")].replace("/", ".")
         for kind, body in CLASS.findall(text):
             yield f"{module}.{kind}", describe_class(f"{module}.{kind}", body)

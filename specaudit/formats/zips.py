@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any, Final
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
 from specaudit.formats.files import ModelFile, read_exactly, shown
 from specaudit.formats.regions import Region
 
 MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-MOST_MEMBERS: Final = 200_000
-FREE_INFLATION: Final = 64 << 20  # an archive may inflate to this much whatever its size,
-INFLATION: Final = 16  # and to this multiple of its size; trained weights barely deflate
 SATURATED: Final = 0xFFFFFFFF
 
 END = struct.Struct("<4s4H2LH")
@@ -145,15 +143,15 @@ def locate(file: BufferedReader, pinned: ModelFile, start: int, size: int) -> tu
         if tail[:4] == b"PK\x06\x07":
             end, found = locate64(file, pinned, start, at, LOCATOR64.unpack(tail))
             declared = (here, count, length, where)
-            limits = (0xFFFF, 0xFFFF, SATURATED, SATURATED)
-            pairs = zip(declared, found, limits, strict=True)
-            if any(small not in (large, limit) for small, large, limit in pairs):
+            marks = (0xFFFF, 0xFFFF, SATURATED, SATURATED)
+            pairs = zip(declared, found, marks, strict=True)
+            if any(small not in (large, mark) for small, large, mark in pairs):
                 raise UnreadableModel("the two end records of the archive contradict each other")
             here, count, length, where = found
     if disk or first_disk or here != count or where + length != end or count > length // ENTRY.size:
         raise UnreadableModel("the end record of the archive does not fit the file")
-    if count > MOST_MEMBERS:
-        raise UnreadableModel(f"the archive has more than {MOST_MEMBERS} members")
+    if count > limits.ARCHIVE_MEMBERS:
+        raise UnreadableModel(f"the archive has more than {limits.ARCHIVE_MEMBERS} members")
     return where, length, count
 
 
@@ -293,7 +291,7 @@ def check_layout(entries: list[Entry], regions: list[Region], start: int, end: i
     if end - at not in allowed:
         raise UnreadableModel("bytes before the directory belong to no archive member")
     inflated = sum(region.size for region in regions if region.deflated)
-    if inflated > FREE_INFLATION + INFLATION * (end - start):
+    if inflated > limits.scaled(limits.INFLATED_BYTES) + limits.INFLATION * (end - start):
         raise UnreadableModel(f"archive bomb: {end - start} bytes inflate to {inflated}")
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from specaudit import limits
 from specaudit.graphs.dtypes import numpy_dtype
 from specaudit.graphs.site import Array, Scope, Site, size
 from specaudit.model import Node, Weight
@@ -15,12 +16,8 @@ from specaudit.model import Node, Weight
 Inputs: TypeAlias = Sequence[Array | None]
 Function: TypeAlias = Callable[[Site, Inputs], Sequence[Array] | None]
 
-FREE_BYTES = 1 << 26  # beyond it a result may have 4 times the elements of its largest weight
 LIVE_RESULTS = 4  # results of that size that may be held at once
-WORK = 1 << 31  # elements that one graph may have folded, beside 64 per element of its weights
 NODE_WORK = 1000
-CACHE_BYTES = 1 << 26
-KEPT = 1 << 22  # elements of small constants that one model may keep
 ERRORS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError)
 
 
@@ -133,12 +130,12 @@ class Folder:
         return found
 
     def _keep(self, name: str, value: Array) -> None:
-        if value.nbytes > CACHE_BYTES // 4:
+        if value.nbytes > limits.scaled(limits.FOLDED_CACHE_BYTES) // 4:
             return
         value = value if value.base is None else value.copy()  # a view would keep all of it
         self.cache[name] = value
         self.held += value.nbytes
-        while self.held > CACHE_BYTES:
+        while self.held > limits.scaled(limits.FOLDED_CACHE_BYTES):
             self.held -= self.cache.popitem(last=False)[1].nbytes
 
     def _plan(self, name: str) -> "_Plan | None":
@@ -189,14 +186,14 @@ class Folder:
 
     def _free(self, name: str) -> int:
         dtype = numpy_dtype(self.scope.type_of(name).dtype)
-        return FREE_BYTES // (dtype.itemsize if dtype is not None else 8)
+        return limits.scaled(limits.FOLDED_BYTES) // (dtype.itemsize if dtype is not None else 8)
 
     def _terms(self, node: Node) -> int:
         """Work for one element of the result, in elements copied."""
         if node.op not in {"MatMul", "Gemm"}:
             return 1
         inner = (self.scope.type_of(node.inputs[0]).shape or (None,))[-1]
-        return 1 + inner // 8 if isinstance(inner, int) else WORK
+        return 1 + inner // 8 if isinstance(inner, int) else limits.FOLDED_WORK
 
     def _run(self, plan: "_Plan", name: str) -> Array | None:
         values: dict[str, Array] = {}
@@ -220,7 +217,7 @@ class Folder:
                 readers[operand] -= 1
                 if not readers[operand]:
                     live -= values.pop(operand).size
-            if live > LIVE_RESULTS * max(plan.limit, FREE_BYTES // 4):
+            if live > LIVE_RESULTS * max(plan.limit, limits.scaled(limits.FOLDED_BYTES) // 4):
                 return None
         return values.get(name)
 
@@ -237,10 +234,10 @@ class Budget:
     """
 
     def __init__(self, nodes: int, weights: int) -> None:
-        self.left = WORK + 64 * weights
+        self.left = limits.FOLDED_WORK + 64 * weights
         self.walked = 0
         self.walks = 4 * nodes + 1000
-        self.kept = KEPT
+        self.kept = limits.scaled(limits.FOLDED_KEPT)
 
     def spend(self, elements: int) -> bool:
         """Take from the work for folding; False where it is used up."""

@@ -4,12 +4,9 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
 from specaudit.model import AttributeReference, Function, Graph, Node, ValueInfo, Weight
-
-MOST_NODES = 1_000_000
-DEEPEST_NESTING = 32
-LONGEST_NAME = 500  # of an expanded node: a prefix of 200 kB would be copied a million times
 
 Key = tuple[str, str]
 Scope = MutableMapping[str, str]
@@ -48,9 +45,9 @@ def flatten(graph: Graph) -> Flat:
         more than a million nodes. It is counted, in linear time, before it is built.
     """
     count, _ = _Census(graph.functions).of(graph.nodes, 0)
-    if count > MOST_NODES:
+    if count > limits.GRAPH_NODES:
         raise UnreadableModel(
-            f"the graph expands to {_readable(count)} nodes, the limit is {MOST_NODES}",
+            f"the graph expands to {_readable(count)} nodes, the limit is {limits.GRAPH_NODES}",
             where=graph.name,
             help="flatten or split the model's functions before the audit",
         )
@@ -92,8 +89,8 @@ class _Census:
                 inner, below = self.of(body.nodes, self._deeper(depth, node))
                 count, height = count + inner, max(height, below + 1)
             total, deepest = total + count, max(deepest, height)
-            if depth + deepest > DEEPEST_NESTING:
-                self._deeper(DEEPEST_NESTING, node)
+            if depth + deepest > limits.CALL_DEPTH:
+                self._deeper(limits.CALL_DEPTH, node)
         return total, deepest
 
     def _call(self, node: Node, depth: int) -> tuple[int, int]:
@@ -112,9 +109,9 @@ class _Census:
 
     @staticmethod
     def _deeper(depth: int, node: Node) -> int:
-        if depth >= DEEPEST_NESTING:
+        if depth >= limits.CALL_DEPTH:
             raise UnreadableModel(
-                f"functions and subgraphs nest deeper than {DEEPEST_NESTING}", where=node.name
+                f"functions and subgraphs nest deeper than {limits.CALL_DEPTH}", where=node.name
             )
         return depth + 1
 
@@ -276,8 +273,8 @@ def _named(info: ValueInfo, frame: _Frame) -> ValueInfo:
 
 
 def _fresh(name: str, taken: dict[str, int]) -> str:
-    if len(name) > LONGEST_NAME:
-        name = f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 :]}"
+    if len(name) > limits.GRAPH_NAME:
+        name = f"{name[: limits.GRAPH_NAME // 2]}…{name[-limits.GRAPH_NAME // 2 :]}"
     unique = name
     while unique in taken:
         taken[name] += 1

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.graphs.bind import declared_types, merged
 from specaudit.graphs.fold import Budget, Folder
@@ -14,7 +15,6 @@ from specaudit.graphs.site import UNKNOWN, Array, Site, Type
 from specaudit.model import Graph, Node, Weight
 
 TEXT = {"str", "string", "object"}
-HIGHEST_RANK = 64  # NumPy's; a file may declare thousands of dimensions for each value
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Knowledge:
 
     def _settle(self, name: str, inferred: Type) -> None:
         declared = self._declared.get(name, UNKNOWN)
-        if len(inferred.shape or ()) > HIGHEST_RANK:
+        if len(inferred.shape or ()) > limits.TENSOR_RANK:
             inferred = Type(inferred.dtype)
         strict = self.outer is None and not self.shared.symbols
         self.types[name], assumed = merged(inferred, declared, name, strict=strict)

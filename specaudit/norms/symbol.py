@@ -4,6 +4,7 @@ import math
 
 import msgspec
 
+from specaudit import limits
 from specaudit.bracket import Bracket, round_up
 from specaudit.errors import UnreadableModel
 from specaudit.norms.at_size import at_size
@@ -21,9 +22,7 @@ from specaudit.report import Geometry, Norm
 # Width of the bracket of a norm that takes one matrix and no frequencies.
 EXACT_RTOL = 1e-6
 
-# Entries of an input and its image up to which the map itself is applied to vectors: about 60
-# bytes each. A file declares the size of an image without holding one.
-MOST_ENTRIES = 1 << 23
+# Places along each axis of the block that stands for a map too large to be applied.
 _INSIDE = 64
 
 BARE = (
@@ -177,7 +176,9 @@ def _bracket(
 
 
 def _is_vast(kernel: Array, geometry: Geometry, transposed: bool) -> bool:
-    return entries(kernel.shape, geometry, transposed=transposed) > MOST_ENTRIES
+    return entries(kernel.shape, geometry, transposed=transposed) > limits.scaled(
+        limits.MAP_ENTRIES
+    )
 
 
 def _vast(
