@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 CANARY = "canary"  # the name of a file that only executed code could create
+LEAK = "7654.3"  # how the norm of the matrix outside the model's folder begins
+SECRET = np.diag([7654.321, 1.0, 1.0, 1.0]).astype("<f4").tobytes()
 
 
 @dataclass(frozen=True)

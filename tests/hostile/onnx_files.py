@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.hostile.cases import Case, Collection
+from tests.hostile.cases import SECRET, Case, Collection
 
 CASES = Collection()
 MATRIX = np.diag([3.0, 2.0, 1.0, 0.5]).astype(np.float32)  # spectral norm 3
@@ -82,7 +82,7 @@ def external(
     def make(folder: Path) -> Path:
         inner = folder / "inner"
         inner.mkdir()
-        (folder / "secret.bin").write_bytes(RAW)
+        (folder / "secret.bin").write_bytes(SECRET)
         (inner / "w.bin").write_bytes(data)
         (inner / "sub").mkdir()
         (inner / "sub" / "w.bin").write_bytes(RAW)
@@ -90,7 +90,8 @@ def external(
         (inner / "parent").symlink_to(folder)
         (inner / "inside.bin").symlink_to("sub/w.bin")
         os.mkfifo(inner / "fifo")
-        os.link(inner / "sub" / "w.bin", inner / "hard.bin")
+        (folder / "elsewhere.bin").write_bytes(RAW)
+        os.link(folder / "elsewhere.bin", inner / "hard.bin")
         return write(inner, model(initializers=[outside(*entries, **changes)]))
 
     CASES.append(Case(name, outcomes, make, 3.0 if outcomes == "O" else None))
@@ -169,7 +170,7 @@ def hidden(name: str, outcomes: str, build: Callable[[onnx.TensorProto], onnx.Mo
     def make(folder: Path) -> Path:
         inner = folder / "inner"
         inner.mkdir()
-        (folder / "secret.bin").write_bytes(RAW)
+        (folder / "secret.bin").write_bytes(SECRET)
         return write(inner, build(outside(*at("../secret.bin"))))
 
     CASES.append(Case(name, outcomes, make))

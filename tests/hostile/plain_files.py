@@ -120,11 +120,6 @@ def socket_onnx(folder: Path) -> Path:
     return path
 
 
-@CASES.add("E")
-def dev_zero(folder: Path) -> Path:
-    return Path("/dev/zero")
-
-
 @CASES.add("EU")
 def symlink_loop(folder: Path) -> Path:
     path = folder / "model.pt"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.hostile.cases import Case, Collection
+from tests.hostile.cases import SECRET, Case, Collection
 
 CASES = Collection()
 DIAGONAL = np.diag([3.0, 2.0, 1.0, 0.5]).astype("<f4").tobytes()  # spectral norm 3
@@ -114,7 +114,7 @@ OUTSIDE = {"w": "../outside.safetensors"}
 
 @CASES.add("E")
 def idx_dotdot(folder: Path) -> Path:
-    (folder / "outside.safetensors").write_bytes(GOOD)
+    (folder / "outside.safetensors").write_bytes(pack({"w": ENTRY}, SECRET))
     inner = folder / "inner"
     inner.mkdir()
     return sharded(inner, OUTSIDE)
@@ -129,7 +129,7 @@ def idx_absolute(folder: Path) -> Path:
 
 @CASES.add("E")
 def idx_symlink(folder: Path) -> Path:
-    (folder / "outside.safetensors").write_bytes(GOOD)
+    (folder / "outside.safetensors").write_bytes(pack({"w": ENTRY}, SECRET))
     inner = folder / "inner"
     inner.mkdir()
     (inner / "s.safetensors").symlink_to(folder / "outside.safetensors")
