@@ -25,16 +25,18 @@ class SpecauditError(Exception):
     where : str
         The file, and the tensor or node in it.
     help : str
-        The command or the edit that mends it.
+        The command or the edit that mends it; if none is given, what helps with most errors
+        of the kind.
     """
 
     exit_code: ClassVar[int] = 4
+    remedy: ClassVar[str] = ""
 
     def __init__(self, message: str, *, where: str = "", help: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.where = where
-        self.help = help
+        self.help = help or self.remedy
 
 
 class UsageError(SpecauditError):
@@ -56,15 +58,20 @@ class ModelError(SpecauditError):
 class UnreadableModel(ModelError):
     """The file is damaged, truncated, contradictory or hostile."""
 
+    remedy = "write or download the file again; if it stays, do not use the file"
+
 
 class UnsupportedModel(ModelError):
     """The file is of a format, or uses a feature, that is not read."""
+
+    remedy = "save the weights as safetensors or a plain state dict, or export to ONNX"
 
 
 class OutputError(SpecauditError):
     """A result could not be written."""
 
     exit_code = 3
+    remedy = "choose another path, or make room and give the right to write there"
 
 
 class NotCertified(SpecauditError):

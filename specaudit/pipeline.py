@@ -33,6 +33,7 @@ from specaudit.report import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from specaudit.graphs import ResolvedGraph
     from specaudit.witness import Witness
 
 # Measured, but no factor of the product: an embedding is a table that is looked up, and
@@ -138,8 +139,20 @@ def prepare(
     if not model.weights and not model.missing:
         raise UnreadableModel("no weights in the file", where=model.path)
     extraction = extract.matrices(model, input_shapes=settings.input_shapes)
+    _refuse_unknown_inputs(extraction.resolved, settings.input_range or {})
     chosen, deselected = select(extraction.layers, layers, exclude)
     return Prepared(model, extraction, chosen, deselected, settings, started)
+
+
+def _refuse_unknown_inputs(resolved: "ResolvedGraph | None", ranges: Mapping[str, object]) -> None:
+    """Raise if a range is of no input: a typo must not turn into a looser bound."""
+    if resolved is None:
+        return
+    names = [info.name for info in resolved.inputs]
+    for name in ranges:
+        if name and name not in names:
+            inputs = ", ".join(names)
+            raise UsageError(f"the graph has no input {name!r}", help=f"its inputs: {inputs}")
 
 
 def measure(

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_models"
 MLP = str(SAMPLES / "mlp.pt")
+MLP_ONNX = str(SAMPLES / "mlp.onnx")
 
 
 def specaudit(
@@ -99,7 +100,14 @@ USAGE_ERRORS = {
     "range of the wrong form": ["inspect", "--input-range", "1,0", MLP],
     "jobs of the wrong form": ["inspect", "--jobs", "-1", MLP],
     "device of the wrong form": ["inspect", "--device", "gpu", MLP],
+    "range of an unknown input": ["inspect", "--input-range", "x=0,1", MLP_ONNX],
+    "shape of an unknown input": ["inspect", "--input-shape", "x=1x64", MLP_ONNX],
+    "shape of another rank": ["inspect", "--input-shape", "image=64", MLP_ONNX],
+    "expression with a hole": ["inspect", "-l", "re:(", MLP],
     "report of the wrong form": ["inspect", "--report", "pdf=x", MLP],
+    "reports in one file": ["inspect", "-r", "md=/tmp/one", "-r", "csv=/tmp/one", MLP],
+    "format that a comparison lacks": ["diff", "-f", "sarif", MLP, MLP],
+    "layer that is not there": ["explain", "nothere", MLP],
     "limit that is none": ["check", "--max-norm", "nan", MLP],
     "negative limit": ["check", "--max-norm", "-1", MLP],
     "unknown rule": ["check", "--select", "SA999", MLP],
@@ -115,6 +123,7 @@ def test_a_usage_error_is_exit_code_2_and_one_short_block(arguments: list[str]) 
         assert done.stdout == ""
         assert done.stderr.startswith("error: ")
         assert 1 <= len(done.stderr.splitlines()) <= 5
+        assert done.stderr.splitlines()[-1].startswith("  help: ")
     assert "Traceback" not in done.stderr
 
 
@@ -132,7 +141,10 @@ def test_the_worst_of_several_models_wins_and_all_are_audited(tmp_path: Path) ->
     empty.touch()
     done = specaudit("inspect", str(empty), MLP, "--format", "json")
     assert done.returncode == 3
-    assert json.loads(done.stdout)["model"]["path"] == MLP
+    refused, audited = json.loads(done.stdout)
+    assert (refused["model"]["path"], refused["exit_code"]) == (str(empty), 3)
+    assert [finding["rule"] for finding in refused["findings"]] == ["SA001"]
+    assert (audited["model"]["path"], audited["exit_code"]) == (MLP, 0)
     done = specaudit("inspect", MLP, MLP, "--format", "json")
     assert [model["model"]["path"] for model in json.loads(done.stdout)] == [MLP, MLP]
 
@@ -167,6 +179,52 @@ def test_a_saved_audit_is_judged_like_the_model(saved: str) -> None:
     for limit in ("1.0", "100.0"):
         live = specaudit("check", MLP, "--max-norm", limit)
         assert specaudit("check", saved, "--max-norm", limit).returncode == live.returncode
+
+
+def test_what_an_option_does_not_change_is_said(saved: str) -> None:
+    done = specaudit("check", saved, "-l", "layers.1.**", "--max-norm", "100")
+    assert (done.returncode, done.stderr.count("saved audit")) == (0, 1)
+    done = specaudit("inspect", MLP, "--input-range", "0,1")
+    assert (done.returncode, done.stderr.count("no graph")) == (0, 1)
+    for quiet in (["check", saved, "--rtol", "1e-3", "-q"], ["inspect", MLP, "-v"]):
+        assert specaudit(*quiet).stderr == ""
+
+
+def test_colour_is_asked_for_or_not_there(tmp_path: Path) -> None:
+    page = tmp_path / "page.txt"
+    coloured = {
+        ("auto", "", ""): False,
+        ("auto", "", "1"): True,
+        ("auto", "1", "1"): False,
+        ("always", "1", ""): True,
+        ("never", "", "1"): False,
+    }
+    for (choice, no_color, force_color), wanted in coloured.items():
+        arguments = ["check", MLP, "--max-norm", "3", "--color", choice, "-r", f"text={page}"]
+        done = specaudit(*arguments, NO_COLOR=no_color, FORCE_COLOR=force_color)
+        assert ("\x1b[" in done.stdout) == wanted
+        assert "\x1b[" not in page.read_text()
+        assert "FAIL: " in page.read_text()
+
+
+def test_progress_that_is_always_wanted_needs_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specaudit.cli import talk
+
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr(talk.time, "monotonic", lambda: float(next(clock)))
+    assert list(talk.progressing(iter("ab"), [1, 1], "m.pt", "auto")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+    assert list(talk.progressing(iter("ab"), [1, 1], "m.pt", "always")) == ["a", "b"]
+    assert "m.pt" in capsys.readouterr().err
+
+
+def test_a_comparison_says_things_once() -> None:
+    done = specaudit("diff", MLP, str(SAMPLES / "mlp_float16.safetensors"))
+    assert done.returncode == 0
+    assert done.stdout.count("not computed") == 1
+    assert "\n\n\n" not in done.stdout
 
 
 def test_reports_are_written_and_never_over_a_model(tmp_path: Path) -> None:

@@ -28,3 +28,9 @@ def test_the_tree_is_complete_and_has_the_exit_codes_of_the_contract() -> None:
 def test_the_docstring_draws_every_error() -> None:
     for kind in CONTRACT:
         assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_what_a_file_is_refused_for_has_a_help_even_where_none_is_given() -> None:
+    for kind in (errors.UnreadableModel, errors.UnsupportedModel, errors.OutputError):
+        assert kind("x").help
+        assert kind("x", help="y").help == "y"

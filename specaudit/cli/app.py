@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from specaudit import __version__
-from specaudit.cli.options import Models, OneModel, Shared, with_shared
+from specaudit.cli.options import Models, OneModel, Shared, with_shared, with_shared_pages
 
 app = typer.Typer(
     name="specaudit",
@@ -118,7 +118,7 @@ def check(
 
 
 @app.command()
-@with_shared
+@with_shared_pages
 def clamp(
     model: OneModel,
     limits: Annotated[
@@ -197,7 +197,7 @@ def clamp(
 
 
 @app.command()
-@with_shared
+@with_shared_pages
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="The model or audit before.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The model or audit after.")],
@@ -238,7 +238,7 @@ def explain(
         str | None, typer.Option(metavar="PATH", help="Policy file.", show_default=False)
     ] = None,
 ) -> int:
-    """Explain offline what a rule, an operation, a setting or a layer of a model is about."""
+    """Explain a rule, an operation, a setting or a layer."""
     from specaudit.cli import explaining
 
     return explaining.explain(what, model, config)

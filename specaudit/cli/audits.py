@@ -1,7 +1,7 @@
 """The work of ``inspect`` and ``check``: audit every model, print once, return the exit code."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,11 +21,20 @@ LimitOf = Callable[[Measurement], float | None]
 
 @dataclass(frozen=True)
 class Audited:
-    """What became of every model named: each audited, or refused with its exit code."""
+    """What became of every model named: each audited, or refused with its exit code.
+
+    `refused` is by the place in the call; `reports` are those of the others, in order.
+    """
 
     reports: tuple[Report, ...]
-    refused: tuple[Pair, ...]
+    refused: Mapping[int, Pair]
     worst: int
+
+    def in_order(self, judged: Sequence[Pair]) -> list[Pair]:
+        """Return the pair of every model, the refused ones too, in the order of the call."""
+        rest = iter(judged)
+        places = range(len(judged) + len(self.refused))
+        return [self.refused.get(place) or next(rest) for place in places]
 
 
 def inspect(
@@ -45,7 +54,7 @@ def inspect(
         for report, verdict in zip(audited.reports, verdicts, strict=True)
     ]
     view = documents.view(shared, "inspect", sort, top)
-    documents.publish([*pairs, *audited.refused], pairs, shared, view, targets)
+    documents.publish(audited.in_order(pairs), shared, view, targets)
     return audited.worst
 
 
@@ -59,9 +68,9 @@ def audit_all(
 ) -> Audited:
     """Audit each model; an error in one is said and does not keep the others from it."""
     reports: list[Report] = []
-    refused: list[Pair] = []
+    refused: dict[int, Pair] = {}
     worst = 0
-    for path in models:
+    for place, path in enumerate(models):
         try:
             report = audit_one(path, shared, settings, spectrum=spectrum, limit_of=limit_of)
             reports.append(report)
@@ -69,20 +78,20 @@ def audit_all(
             if shared.debug:
                 raise
             talk.error(problem)
-            refused.append(policy.unreadable(path, problem))
+            refused[place] = policy.unreadable(path, problem)
             worst = max(worst, problem.exit_code)
         except MemoryError:
             short = talk.out_of_memory(path)
-            refused.append(policy.unreadable(path, short))
+            refused[place] = policy.unreadable(path, short)
             worst = max(worst, short.exit_code)
         except Exception as problem:
             # A bug of ours on one model must not keep the others from being audited.
             if shared.debug:
                 raise
             talk.crash(problem)
-            refused.append(policy.unreadable(path, SpecauditError("internal error")))
+            refused[place] = policy.unreadable(path, SpecauditError("internal error"))
             worst = 4
-    return Audited(tuple(reports), tuple(refused), worst)
+    return Audited(tuple(reports), refused, worst)
 
 
 def audit_one(
@@ -96,6 +105,8 @@ def audit_one(
     """Return the report of one model, measured now or read from a saved audit."""
     saved = read_saved(path)
     if saved is not None:
+        if options.measures(shared) and not shared.quiet:
+            talk.remark(f"note: {path} is a saved audit: options of measuring do not change it")
         return saved
     from specaudit import pipeline  # NumPy and the readers, which a saved audit does not need
 
@@ -107,6 +118,9 @@ def audit_one(
         exclude=shared.exclude or (),
         trust=shared.trust,
     )
+    given = settings.input_shapes or settings.input_range
+    if given and prepared.extraction.resolved is None and not shared.quiet:
+        talk.remark(f"note: {path} holds no graph: input shapes and ranges change nothing")
     measured = talk.progressing(
         pipeline.measure(prepared, jobs=jobs, spectrum=spectrum, limit_of=limit_of),
         map(pipeline.weight_bytes, prepared.layers),

@@ -12,12 +12,8 @@ def diff(
 ) -> int:
     """Audit both, compare, print; return the exit code."""
     if not 0.0 <= tolerance < float("inf"):
-        raise UsageError(f"--tolerance {tolerance:g} is not 0 or more")
+        raise UsageError(f"--tolerance {tolerance:g} is not 0 or more", help="try 0.01")
     renderers = differences.RENDERERS
-    if shared.format not in renderers:
-        raise UsageError(
-            f"diff has no format {shared.format}", help=f"one of {', '.join(renderers)}"
-        )
     targets = documents.targets(shared, (before, after), formats=tuple(renderers))
     audited = audits.audit_all((before, after), shared, options.settings(shared))
     if audited.worst:

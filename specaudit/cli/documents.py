@@ -4,11 +4,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from specaudit.cli.options import Shared
-from specaudit.errors import UsageError
+from specaudit.errors import OutputError, UsageError
 from specaudit.formats import writing
 from specaudit.outputs import RENDERERS, terminal
 from specaudit.outputs.terminal import View
@@ -42,9 +42,11 @@ def targets(
     Raises
     ------
     UsageError
-        If one is not of the form FORMAT=PATH, or would replace a model.
+        If one is not of the form FORMAT=PATH, or would replace a model or another one.
+    OutputError
+        If there is no folder for it.
     """
-    found = []
+    found: list[Target] = []
     for text in shared.report or ():
         name, separator, path = text.partition("=")
         if name not in formats or not separator or not path:
@@ -55,6 +57,11 @@ def targets(
         target = Target(name, path)
         if not target.appends:
             writing.check_target(path, inputs=models, force=True)
+            folder = os.path.dirname(path) or os.curdir
+            if not os.path.isdir(folder):
+                raise OutputError("no such folder", where=path, help=f"mkdir -p {folder}")
+            if path in (other.path for other in found):
+                raise UsageError("two reports in one file", where=path, help="give each its own")
         found.append(target)
     return tuple(found)
 
@@ -89,22 +96,16 @@ def wants_color(choice: str, attached: bool) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (attached and os.environ.get("TERM") != "dumb")
 
 
-def publish(
-    pairs: Pairs, shown: Pairs, shared: Shared, view: View, reports: Sequence[Target]
-) -> None:
-    """Write every report, then print what goes to stdout.
+def publish(pairs: Pairs, shared: Shared, view: View, reports: Sequence[Target]) -> None:
+    """Write every report, then print what goes to stdout: nothing if no model could be read.
 
-    Parameters
-    ----------
-    pairs : sequence
-        Everything, unreadable models included: what a report must not leave out.
-    shown : sequence
-        What was audited: an unreadable model leaves stdout empty, its error is on stderr.
+    Among others a model that could not be read has its entry, so that nothing is missing.
     """
+    in_a_file = replace(view, width=None, color=False)
     for target in reports:
-        write(target, render(target.format, pairs, view))
-    if shown:
-        print_text(render(shared.format, shown, view))
+        write(target, render(target.format, pairs, in_a_file))
+    if any(report.model.format != "unknown" for report, _ in pairs):
+        print_text(render(shared.format, pairs, view))
 
 
 def render(name: str, pairs: Pairs, view: View) -> str:

@@ -67,7 +67,7 @@ def check(models: Sequence[str], shared: Shared, asked: CheckOptions) -> int:
         verdicts = tuple(replace(verdict, exit_code=0) for verdict in verdicts)
     pairs = list(zip(audited.reports, verdicts, strict=True))
     view = documents.view(shared, "check")
-    documents.publish([*pairs, *audited.refused], pairs, shared, view, targets)
+    documents.publish(audited.in_order(pairs), shared, view, targets)
     if baseline_path is not None:
         keep_baseline(baseline_path, baseline, pairs, shared)
     return max([audited.worst, *(verdict.exit_code for verdict in verdicts)])
@@ -154,11 +154,15 @@ def read_text(path: str, limit: int) -> str:
     with files.open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UsageError(f"the file is over {limit // 2**20} MB", where=path)
+        raise UsageError(
+            f"the file is over {limit // 2**20} MB", where=path, help="is it the right one?"
+        )
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise ConfigurationError("the file is not UTF-8 text", where=path) from None
+        raise ConfigurationError(
+            "the file is not UTF-8 text", where=path, help="save it as UTF-8"
+        ) from None
 
 
 def _baseline_path(rules: Policy, asked: CheckOptions) -> str | None:

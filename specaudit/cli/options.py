@@ -12,15 +12,18 @@ import typer
 from specaudit.errors import UsageError
 from specaudit.report import Settings
 
-MODEL_HELP = (
-    ".onnx, .safetensors, .pt/.pth/.ckpt/.bin, .pt2, a shard index or the folder that holds it, "
-    "or a saved *.audit.json. The content decides, not the extension."
-)
+_FILES = ".onnx, .safetensors, .pt/.pth/.ckpt/.bin, .pt2, a shard index or the folder that holds it"
+_SNIFFED = "The content decides, not the extension."
+MODEL_HELP = f"{_FILES}, or a saved *.audit.json. {_SNIFFED}"
 Models = Annotated[list[str], typer.Argument(metavar="MODEL…", help=MODEL_HELP, show_default=False)]
-OneModel = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+OneModel = Annotated[
+    str, typer.Argument(metavar="MODEL", help=f"{_FILES}. {_SNIFFED}", show_default=False)
+]
 Choice = Literal["auto", "always", "never"]
 FormatName = Literal["text", "json", "csv", "md", "html", "sarif", "junit", "github"]
+PageName = Literal["text", "json", "md", "html"]
 _NUMBERS, _SELECTION, _OUTPUT = "Numbers", "Selection", "Output"
+_TALK = {"jobs", "format", "report", "quiet", "verbose", "color", "progress", "debug"}
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,17 @@ def with_shared(command: Callable[..., int]) -> Callable[..., int]:
     Typer reads a function's signature; this one is the command's own parameters, then one
     for each field, so that an option is declared in one place.
     """
+    return _sharing(command, FormatName)
+
+
+def with_shared_pages(command: Callable[..., int]) -> Callable[..., int]:
+    """Do as `with_shared` for a command that has pages alone for its formats."""
+    return _sharing(command, PageName)
+
+
+def _sharing(command: Callable[..., int], formats: object) -> Callable[..., int]:
     hints = get_type_hints(Shared, include_extras=True)
+    hints["format"] = Annotated[(formats, *hints["format"].__metadata__)]
     fields = dataclasses.fields(Shared)
     own = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -217,7 +230,7 @@ def settings(options: Shared, defaults: Settings | None = None) -> Settings:
     if not 0.0 < rtol < 1.0:
         raise UsageError(f"--rtol {rtol:g} is not between 0 and 1", help="try --rtol 1e-6")
     if options.iterations is not None and options.iterations < 1:
-        raise UsageError("--iterations must be at least 1")
+        raise UsageError("--iterations must be at least 1", help="leave it out for the default")
     return Settings(
         method=options.method,
         rtol=rtol,
@@ -230,6 +243,14 @@ def settings(options: Shared, defaults: Settings | None = None) -> Settings:
         input_shapes=base.input_shapes | dict(map(_shape, options.input_shape or ())),
         input_range=dict(map(_range, options.input_range or ())) or base.input_range,
     )
+
+
+def measures(options: Shared) -> bool:
+    """Whether an option was given that changes what is measured, or how."""
+    names = (field.name for field in dataclasses.fields(Shared))
+    wanted = [name for name in names if name not in _TALK]
+    plain = Shared()
+    return any(getattr(options, name) != getattr(plain, name) for name in wanted)
 
 
 def device(name: str) -> str:
@@ -254,7 +275,10 @@ def device(name: str) -> str:
         return "cuda" if available else "cpu"
     index = int(name.removeprefix("cuda:")) if ":" in name else 0
     if index >= available:
-        raise UsageError(f"--device {name}: torch sees {available} CUDA devices")
+        raise UsageError(
+            f"--device {name}: torch sees {available} CUDA devices",
+            help="--device auto takes one where there is one, and the CPU where not",
+        )
     return name
 
 

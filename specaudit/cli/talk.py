@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from specaudit.errors import SpecauditError, UnsupportedModel
+from specaudit.errors import OutputError, SpecauditError, UnsupportedModel
 from specaudit.outputs.escaping import visible
 
 if TYPE_CHECKING:
@@ -34,13 +34,17 @@ def usage_error(problem: Exception) -> None:
 def output_error(problem: OSError) -> int:
     """Say that a result could not be written; return the exit code."""
     where = str(problem.filename or "standard output")
-    error(SpecauditError(f"cannot write: {problem.strerror or problem}", where=where))
-    return 3
+    error(OutputError(f"cannot write: {problem.strerror or problem}", where=where))
+    return OutputError.exit_code
 
 
 def out_of_memory(where: str = "") -> SpecauditError:
     """Say that there was not enough memory; return the error."""
-    problem = UnsupportedModel("takes more memory than this process may have", where=where)
+    problem = UnsupportedModel(
+        "takes more memory than this process may have",
+        where=where,
+        help="audit it where there is more, or one layer after another with -l",
+    )
     error(problem)
     return problem
 
@@ -76,11 +80,11 @@ def progressing(
     if when == "never" or (when == "auto" and not sys.stderr.isatty()):
         yield from measurements
         return
-    yield from _shown(list(sizes), measurements, visible(label))
+    yield from _shown(list(sizes), measurements, visible(label), forced=when == "always")
 
 
 def _shown(
-    sizes: list[int], measurements: "Iterable[Measurement]", label: str
+    sizes: list[int], measurements: "Iterable[Measurement]", label: str, *, forced: bool
 ) -> "Iterator[Measurement]":
     from rich.console import Console
     from rich.markup import escape
@@ -91,7 +95,7 @@ def _shown(
         BarColumn(),
         DownloadColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, force_terminal=forced or None),
         transient=True,
     )
     task = bar.add_task(label, total=sum(sizes))

@@ -25,14 +25,15 @@ def symbols_of(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> Sym
     for name, given in input_shapes.items():
         if name not in inputs:
             raise UsageError(
-                f"the graph has no input {name!r}", help=f"its inputs are {', '.join(inputs)}"
+                f"the graph has no input {name!r}", help=f"its inputs: {', '.join(inputs)}"
             )
         declared = bound(inputs[name].shape, {})
         if declared is None:
             continue
         if len(declared) != len(given):
             raise UsageError(
-                f"the input {name!r} has {len(declared)} dimensions, {len(given)} were given"
+                f"the input {name!r} has {len(declared)} dimensions, {len(given)} were given",
+                help=f"it is declared as {_shown(declared)}",
             )
         for dimension, number in zip(declared, given, strict=True):
             _bind(name, dimension, number, symbols)
@@ -41,10 +42,13 @@ def symbols_of(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> Sym
 
 def _bind(name: str, dimension: Dimension, number: int, symbols: Symbols) -> None:
     if number < 0:
-        raise UsageError(f"a dimension of the input {name!r} is {number}")
+        raise UsageError(f"a dimension of the input {name!r} is {number}", help="give its size")
     known = symbols.get(dimension, number) if isinstance(dimension, str) else dimension
     if known is not None and known != number:
-        raise UsageError(f"the input {name!r} wants {dimension} = {known}, {number} was given")
+        raise UsageError(
+            f"the input {name!r} wants {dimension} = {known}, {number} was given",
+            help=f"give {known} there; the graph was exported for it",
+        )
     if isinstance(dimension, str):
         symbols[dimension] = number
 

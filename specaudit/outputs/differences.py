@@ -43,7 +43,7 @@ def text(comparison: Comparison, *, verbose: bool = False) -> str:
         moved = _worst(moved)
         lines += ["", f"the {len(moved)} that changed most (-v lists all)"]
     lines += [_line(change) for change in moved]
-    lines += ["", *_bounds(comparison), "", _summary(comparison)]
+    lines += [*([""] if moved else []), *_bounds(comparison), "", _summary(comparison)]
     return "\n".join(lines) + "\n"
 
 
@@ -132,7 +132,9 @@ RENDERERS: dict[str, Callable[[Comparison], str]] = {
 
 
 def _outcome(comparison: Comparison) -> str:
-    lost = any(change.status in ("lost", "unclear") for change in comparison.changes)
+    lost = comparison.network == "lost" or any(
+        change.status in ("lost", "unclear") for change in comparison.changes
+    )
     return "fail" if comparison.regressed else "unproven" if lost else "pass"
 
 
@@ -165,12 +167,10 @@ def _group_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _bounds(comparison: Comparison) -> list[str]:
-    old, new = map(wording.product_text, comparison.products)
+    old, new = (wording.product_parts(product)[0] for product in comparison.products)
     before, after = map(wording.network_text, comparison.networks)
-    return [
-        f"product  {old.split(';')[0]} → {new.split(';')[0]}",
-        f"network  {before} → {after} ({comparison.network})",
-    ]
+    network = before if before == after else f"{before} → {after}"
+    return [f"product  {old} → {new}", f"network  {network} ({comparison.network})"]
 
 
 def _summary(comparison: Comparison) -> str:

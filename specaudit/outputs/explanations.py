@@ -89,7 +89,11 @@ def explain_layer(report: Report, verdict: Verdict, policy: Policy, name: str) -
         lines += [f"  {plain.finding_line(finding, report.model.path)}" for finding in findings]
     if not lines:
         near = get_close_matches(name, [layer.name for layer in report.layers], n=3)
-        hint = f"did you mean {' or '.join(map(visible, near))}?" if near else ""
+        hint = (
+            f"did you mean {' or '.join(map(visible, near))}?"
+            if near
+            else "`specaudit inspect MODEL` lists the names"
+        )
         raise UsageError(f"no layer is called `{visible(name)[:80]}`", help=hint)
     return "\n".join(lines) + "\n"
 

@@ -18,6 +18,7 @@ SCHEMA = "specaudit.audit"
 Document = dict[str, Any]
 
 _PLAIN = Geometry((), (), ())
+_REMAKE = "audit the model again: `specaudit inspect MODEL -r json=MODEL.audit.json`"
 
 
 def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
@@ -80,7 +81,11 @@ def parse(text: str | bytes, where: str = "") -> Report:
     """Read one saved audit back; `parse_all` takes an array as well."""
     reports = parse_all(text, where)
     if len(reports) != 1:
-        raise UnreadableModel(f"{len(reports)} audits in one file where one is wanted", where=where)
+        raise UnreadableModel(
+            f"{len(reports)} audits in one file where one is wanted",
+            where=where,
+            help="save one audit a file: `specaudit inspect MODEL -r json=MODEL.audit.json`",
+        )
     return reports[0]
 
 
@@ -109,14 +114,16 @@ def parse_all(text: str | bytes, where: str = "") -> tuple[Report, ...]:
         saved = msgspec.json.decode(text, type=_Saved | list[_Saved])
         saved = saved if isinstance(saved, list) else [saved]
         if any(one.schema != SCHEMA for one in saved):
-            raise UnreadableModel(f"not an audit: {saved[0].schema}", where=where)
+            raise UnreadableModel(f"not an audit: {saved[0].schema}", where=where, help=_REMAKE)
         if any(one.schema_version.split(".")[0] != "1" for one in saved):
             raise UnreadableModel(
-                f"schema version {saved[0].schema_version} is newer than this program", where=where
+                f"schema version {saved[0].schema_version} is newer than this program",
+                where=where,
+                help="upgrade specaudit, or audit the model again",
             )
         reports = tuple(_report(one) for one in saved)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise UnreadableModel(f"not a saved audit: {error}", where=where) from None
+        raise UnreadableModel(f"not a saved audit: {error}", where=where, help=_REMAKE) from None
     for report in reports:
         _refuse_contradictions(report, where)
     return reports
@@ -136,10 +143,14 @@ def _refuse_contradictions(report: Report, where: str) -> None:
     for layer in report.layers:
         norms = (layer.norm, layer.reshaped_norm, layer.operator_norm)
         if any(norm is not None and _contradicts(norm) for norm in norms):
-            raise UnreadableModel("the ends of a norm contradict each other", where=where)
+            raise UnreadableModel(
+                "the ends of a norm contradict each other", where=where, help=_REMAKE
+            )
     network = report.network
     if _contradicts(Norm(network.lower, network.upper, "estimate", "")):
-        raise UnreadableModel("the ends of the network bound contradict each other", where=where)
+        raise UnreadableModel(
+            "the ends of the network bound contradict each other", where=where, help=_REMAKE
+        )
 
 
 def _contradicts(norm: Norm) -> bool:

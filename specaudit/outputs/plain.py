@@ -1,5 +1,6 @@
 """Text for pipes: nothing cut, nothing hidden, a line for each layer, finding and skip."""
 
+import re
 from collections.abc import Sequence
 
 from specaudit.outputs import wording
@@ -8,6 +9,9 @@ from specaudit.policy import Finding, Verdict
 from specaudit.report import Measurement, Norm, Report
 
 _WIDEST = 48  # a longer name moves its own line only
+_COLOURS = {"PASS": 32, "FAIL": 31, "error": 31, "unseen": 33, "warning": 33}
+_COLOURS |= {"UNPROVEN": 33, "unproven": 33}
+_WORD = re.compile(rf"({'|'.join(_COLOURS)})(?:\[SA\d+\]|:)?(?= )")
 
 
 def lines(
@@ -45,6 +49,15 @@ def finding_line(finding: Finding, path: str) -> str:
     place = wording.place_text(finding.place)
     tail = (f" [{allowed}]" if allowed else "") + (f" ({place})" if place else "")
     return f"{wording.label(finding)}[{finding.rule}] {where}: {visible(finding.message)}{tail}"
+
+
+def coloured(line: str) -> str:
+    """Return a line, its first word in colour where it says how things stand."""
+    found = _WORD.match(line)
+    if found is None:
+        return line
+    code = _COLOURS[found[1]]
+    return f"\x1b[1;{code}m{found[0]}\x1b[0m{line[found.end() :]}"
 
 
 def _layer_lines(layers: Sequence[tuple[Measurement, float | None]], verdict: Verdict) -> list[str]:

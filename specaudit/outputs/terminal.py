@@ -73,6 +73,8 @@ def _one(report: Report, verdict: Verdict, view: View) -> str:
     if view.command == "check":
         outcome = wording.OUTCOMES[verdict.outcome]
         lines.append(f"{outcome}: {visible(report.model.path)}: {wording.tally(verdict)}")
+    if view.color:
+        lines = [plain.coloured(line) for line in lines]
     return "\n".join(lines) + "\n"
 
 

@@ -75,7 +75,7 @@ def spectrum_text(spectrum: Spectrum) -> str:
         low, high = (
             10.0**edge for edge in (spectrum.histogram_edges[0], spectrum.histogram_edges[-1])
         )
-        text += f"; {low:.2g} {''.join(' ▁▂▃▄▅▆▇█'[level] for level in levels)} {high:.2g}"
+        text += f"; {low:.2g} {''.join('·▁▂▃▄▅▆▇█'[level] for level in levels)} {high:.2g}"
     if spectrum.condition is not None:
         text += f"; condition ≈ {spectrum.condition:.4g}"
     return text

@@ -67,7 +67,11 @@ class Baseline(msgspec.Struct, frozen=True):
                 help="write it anew with --write-baseline",
             ) from None
         if file.schema_version.split(".")[0] != "1":
-            raise ConfigurationError("the baseline is of a newer version", where=path)
+            raise ConfigurationError(
+                "the baseline is of a newer version",
+                where=path,
+                help="upgrade specaudit, or write it anew with --write-baseline",
+            )
         return cls(file.findings)
 
     def render(self) -> str:

@@ -59,7 +59,10 @@ def parse_policy(text: str, path: str) -> Policy | None:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise Mistakes(path, (ConfigurationError(f"not TOML: {error}", where=path),)) from None
+        cause = ConfigurationError(
+            f"not TOML: {error}", where=path, help="`specaudit explain config` lists every key"
+        )
+        raise Mistakes(path, (cause,)) from None
     prefix: tuple[str, ...] = ()
     if "tool" in document:
         tool = document["tool"]

@@ -98,7 +98,7 @@ def unreadable(path: str, error: SpecauditError) -> tuple[Report, Verdict]:
         NetworkBound.not_computed(reason),
         Run("", 0.0, "cpu", 1),
     )
-    where = f" ({error.where})" if error.where else ""
+    where = f" ({error.where})" if error.where not in ("", path) else ""
     findings = fingerprinted(report, [Finding("SA001", "fail", f"{error.message}{where}")])
     verdict = _verdict(report, tuple(findings), Policy())
     return report, replace(verdict, exit_code=error.exit_code)

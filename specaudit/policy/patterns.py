@@ -52,12 +52,17 @@ def matcher(pattern: str) -> Matcher:
     if not pattern or pattern == "re:":
         raise ConfigurationError("empty pattern", help="`**` matches every name")
     if len(pattern) > MAX_PATTERN:
-        raise ConfigurationError(f"pattern longer than {MAX_PATTERN} characters")
+        raise ConfigurationError(
+            f"pattern longer than {MAX_PATTERN} characters", help="use several patterns"
+        )
     if pattern.startswith("re:"):
         try:
             return _found_by(re.compile(pattern[3:]))
         except (re.error, OverflowError, RecursionError) as error:
-            raise ConfigurationError(f"not a regular expression: {error}") from None
+            raise ConfigurationError(
+                f"not a regular expression: {error}",
+                help="a backslash makes a sign of it a character; without re: it is a glob",
+            ) from None
     return _Glob.compiled(pattern).matches
 
 
@@ -153,5 +158,7 @@ def _one_of(word: str) -> Callable[[str], bool]:
     try:
         expression = re.compile(f"[{'^' if negated else ''}{body}]", re.DOTALL)
     except re.error as error:
-        raise ConfigurationError(f"not a set of characters: {word} ({error})") from None
+        raise ConfigurationError(
+            f"not a set of characters: {word} ({error})", help="for example [abc], [a-z], [!0-9]"
+        ) from None
     return lambda character: character != "." and expression.fullmatch(character) is not None
