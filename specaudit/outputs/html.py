@@ -103,7 +103,7 @@ def _bound(report: Report) -> Values:
     return {
         "product": wording.product_parts(report.product),
         "network": wording.network_parts(network),
-        "details": list(wording.network_details(network)),
+        "details": list(wording.network_terms(network)),
         "path_steps": list(_steps(network.factors))[:_STEPS],
         "path_still": len(network.factors) - len(wording.stretching(network.factors)),
         "path_nodes": [shortened(name, 80) for name in network.path][:_STEPS],

@@ -136,18 +136,23 @@ def network_parts(network: NetworkBound) -> tuple[str, str]:
 
 def network_details(network: NetworkBound) -> Iterator[tuple[str, str]]:
     """Yield a label and a text for each further fact of the network bound."""
-    for node in network.unbounded:
-        code = f" [{node.code}]" if node.code else ""
-        yield (
-            "unbounded" if node.code else "undecided",
-            f"{visible(node.node)} ({visible(node.op)}): {visible(node.reason)}{code}",
-        )
-    for node in network.unmodelled:
-        yield "not modelled", f"{visible(node.node)} ({visible(node.op)}): {visible(node.reason)}"
-    if len(network.inputs) > 1:
-        for given in network.inputs:
-            bound = figures.magnitude(given.upper, given.log10_upper)
-            yield "input", f"{visible(given.name)}: ≤ {bound}"
+    yield from network_causes(network)
+    yield from network_terms(network)
+
+
+def network_causes(network: NetworkBound) -> Iterator[tuple[str, str]]:
+    """Yield a label and a text for each node for which there is no bound."""
+    causes = [("unbounded" if one.code else "undecided", one) for one in network.unbounded]
+    for label, one in [*causes, *(("not modelled", one) for one in network.unmodelled)]:
+        yield label, f"{visible(one.node)} ({visible(one.op)}): {visible(one.reason)}"
+
+
+def network_terms(network: NetworkBound) -> Iterator[tuple[str, str]]:
+    """Yield a label and a text for the bound by each input and for each assumption."""
+    bounds = [(one.name, figures.magnitude(one.upper, one.log10_upper)) for one in network.inputs]
+    if len(bounds) > 1 and any(bound != "∞" for _, bound in bounds):
+        for name, bound in bounds:
+            yield "input", f"{visible(name)}: {'no finite bound' if bound == '∞' else f'≤ {bound}'}"
     for text in network.assumptions:
         yield "assumes", visible(text)
 

@@ -9,6 +9,8 @@ import specaudit.compare
 import specaudit.outputs
 from specaudit.policy import Finding, Summary
 from specaudit.report import (
+    ClampedLayer,
+    Drift,
     Measurement,
     ModelInfo,
     NetworkBound,
@@ -105,7 +107,37 @@ def diff():
     return build("diff", properties, definitions)
 
 
-BUILDERS = {"audit": audit, "diff": diff}
+def clamp():
+    kinds = {
+        "source": ModelInfo,
+        "settings": Settings,
+        "layers": list[ClampedLayer],
+        "skipped": list[Skipped],
+        "comparison": Drift | None,
+        "findings": list[Finding],
+        "product": Product,
+        "network": NetworkBound,
+    }
+    schemas, definitions = msgspec.json.schema_components(
+        kinds.values(), ref_template="#/$defs/{name}"
+    )
+    found = dict(zip(kinds, schemas, strict=True))
+    del definitions["Settings"]["properties"]["rtol_given"]
+    for name in ("product", "network"):
+        both = {"before": found[name], "after": found[name]}
+        found[name] = {"type": "object", "properties": both, "required": [*both]}
+    names = {"type": "array", "items": {"type": "string"}}
+    more = {
+        "output": {"type": ["string", "null"]},
+        "mode": {"enum": ["scale", "project"]},
+        "max_lipschitz": {"type": ["number", "null"]},
+        "biases": names,
+        "notes": names,
+    }
+    return build("clamp", found | more, definitions)
+
+
+BUILDERS = {"audit": audit, "clamp": clamp, "diff": diff}
 
 
 def written(name):
