@@ -28,7 +28,7 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
 
     Notes
     -----
-    The norm of the weight is wanted to ``2 eps sqrt(n)``, about what its type rounds to:
+    The norm of the weight is wanted to ``1.5 eps sqrt(n)``, about what its type rounds to:
     each further digit of a convolution's norm costs as much again.
 
     Of the stored weight W' and the old one W, with E = W' - s W: the norm of W' is at most
@@ -42,7 +42,7 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
     if weight.size < _WORTH or not plain or limit == 0.0:
         return False
     step = epsilon_of(layer.dtype) * math.sqrt(weight.size / weight.shape[0])
-    before = bench.tight(index, rtol=2.0 * step)
+    before = bench.tight(index, rtol=1.5 * step)
     upper = before.norm.upper
     if upper is None or upper <= limit:
         return False
@@ -56,7 +56,7 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
         if reached is not None and reached <= aim:
             bench.measured[index] = found
             bench.stale.discard(index)
-            return reached >= limit * (1.0 - 1.5 * step)
+            return reached >= limit * (1.0 - 2.2 * step)
         factor *= aim / (reached or math.inf) * (1.0 - 2.0**-50)
     return False
 
