@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specaudit import limits
 from specaudit.errors import UnreadableModel
 from specaudit.formats.files import ModelFile
-from specaudit.formats.protobuf import DEPTH, Scanner, Span, many, message, one, signed
+from specaudit.formats.protobuf import Scanner, Span, many, message, one, signed
 from tests.hostile.onnx_files import field, varint
 
 
@@ -124,7 +125,7 @@ def test_what_is_damaged_or_ambiguous_is_refused(content: bytes, tmp_path: Path)
 
 def test_depth_is_bounded(tmp_path: Path) -> None:
     content = b""
-    for _ in range(DEPTH):
+    for _ in range(limits.PROTOBUF_DEPTH):
         content = field(10, content)
     scan(content, tmp_path)
     with pytest.raises(UnreadableModel, match="deep"):
@@ -132,7 +133,7 @@ def test_depth_is_bounded(tmp_path: Path) -> None:
 
 
 def test_the_number_of_fields_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specaudit.formats.protobuf.FIELDS", 1000)
+    monkeypatch.setattr("specaudit.limits.PROTOBUF_FIELDS", 1000)
     scan(integer(99, 1) * 1000, tmp_path)
     for content in (integer(99, 1) * 1001, field(2, bytes(1001)), field(4, bytes(4004))):
         with pytest.raises(UnreadableModel, match="more than 1000 fields"):
