@@ -1,7 +1,7 @@
 """Audits neural networks for spectral norms and Lipschitz bounds.
 
 >>> import specaudit
->>> report = specaudit.audit("sample_models/mlp.safetensors")
+>>> report = specaudit.audit("sample_models/mlp.onnx")
 >>> report.product.status
 'certified'
 

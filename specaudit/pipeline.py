@@ -109,7 +109,7 @@ def audit(
     Examples
     --------
     >>> import specaudit
-    >>> report = specaudit.audit("sample_models/mlp.safetensors")
+    >>> report = specaudit.audit("sample_models/mlp.onnx")
     >>> all(layer.norm.status == "certified" for layer in report.layers)
     True
     """

@@ -288,6 +288,16 @@ class Report(msgspec.Struct, frozen=True):
         ]
         return pandas.DataFrame(rows)
 
+    def __repr__(self) -> str:
+        path, layers, skipped = self.model.path, len(self.layers), len(self.skipped)
+        return f"<Report {path!r}: {layers} layers, {skipped} skipped, {self.network.status}>"
+
+    def __str__(self) -> str:
+        # What ``specaudit inspect`` prints into a pipe.
+        from specaudit.outputs import notebook  # as below
+
+        return notebook.text(self)
+
     def _repr_html_(self) -> str:
         # A notebook asks the object itself: the one import upwards, allowed by name in
         # pyproject.toml.

@@ -46,6 +46,14 @@ def test_the_frame_has_a_row_for_each_layer(report: specaudit.Report) -> None:
     assert (frame["lower"] <= frame["upper"]).all()
 
 
+def test_a_session_gets_a_line_and_print_the_text(report: specaudit.Report) -> None:
+    assert repr(report).startswith("<Report '")
+    assert "\n" not in repr(report)
+    text = str(report)
+    assert len(repr(report)) < 200 < len(text)
+    assert all(layer.name in text for layer in report.layers)
+
+
 def test_a_notebook_gets_the_page_in_a_frame(report: specaudit.Report) -> None:
     shown = report._repr_html_()
     assert shown.startswith('<iframe sandbox="allow-scripts"')

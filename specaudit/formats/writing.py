@@ -39,12 +39,13 @@ def replacing(target: str, *, inputs: Iterable[str] = (), force: bool) -> Iterat
 
     Examples
     --------
-    >>> import tempfile, os
+    >>> import os, tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "out")
     ...     with replacing(path, force=False) as file:
     ...         _ = file.write(b"whole")
-    ...     open(path, "rb").read()
+    ...     Path(path).read_bytes()
     b'whole'
     """
     mode = check_target(target, inputs=inputs, force=force)

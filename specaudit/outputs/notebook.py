@@ -1,8 +1,9 @@
-"""A report in a notebook: the page, in a frame of its own."""
+"""A report in a notebook: the page, in a frame of its own; and in a session: the text."""
 
 from html import escape
 
-from specaudit.outputs import html
+from specaudit.outputs import html, terminal
+from specaudit.outputs.terminal import View
 from specaudit.policy import judge
 from specaudit.report import Report
 
@@ -20,3 +21,8 @@ def view(report: Report) -> str:
         '<iframe sandbox="allow-scripts" title="specaudit report" width="100%" height="640" '
         f'style="border:0" srcdoc="{escape(page, quote=True)}"></iframe>'
     )
+
+
+def text(report: Report) -> str:
+    """Return the text that ``specaudit inspect`` prints into a pipe."""
+    return terminal.render([(report, judge(report))], View(command="inspect")).rstrip("\n")

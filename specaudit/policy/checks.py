@@ -218,7 +218,9 @@ def condition_bracket(layer: Measurement) -> tuple[float | None, float | None]:
 
 def norm_message(norm: Norm, limit: float, verdict: str) -> str:
     """Return the sentence on a norm and its limit."""
-    kind = "reshaped-kernel norm" if norm.of == "reshaped" else "operator norm"
+    kind = {"operator": "operator norm", "reshaped": "reshaped-kernel norm"}.get(
+        norm.of or "", "spectral norm"
+    )
     if norm.upper is None:
         return f"{kind} not proved <= {figures.exact(limit)}: {_why_unproved(norm)}"
     shown = figures.interval(norm.lower, norm.upper, limit)
