@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from specaudit import limits
 from specaudit.bracket import Bracket, round_down, round_up
 from specaudit.norms import devices, exact
 from specaudit.norms import loss as rounding
@@ -48,6 +49,8 @@ def measure(layer: Layer, settings: Settings | None = None) -> Measurement:
     `Layer.error`) is taken off one end and added to the other.
     """
     settings = settings or Settings()
+    if (most := limits.allowed()) is not None and working_bytes(layer) > most:
+        return _left_out(layer, most)
     started = time.perf_counter()
     device = devices.resolve(settings.device)
     operator_norm = reshaped = None
@@ -83,6 +86,32 @@ def measure(layer: Layer, settings: Settings | None = None) -> Measurement:
         matvecs=matvecs,
         seconds=time.perf_counter() - started,
         operator_norm=operator_norm,
+    )
+
+
+def working_bytes(layer: Layer) -> int:
+    """Return the memory that measuring a layer takes: its matrix, and the Gram matrix twice."""
+    if layer.kind == "scale" or not layer.shape:
+        return 8 * math.prod(layer.shape)
+    first = layer.shape[1 if layer.kind == "convolution_transposed" else 0]
+    size = math.prod(layer.shape)
+    return 8 * (size + 2 * min(first, size // max(first, 1)) ** 2)
+
+
+def _left_out(layer: Layer, most: int) -> Measurement:
+    needed = working_bytes(layer)
+    reason = f"needs {-(-needed >> 20)} MiB, --max-memory allows {most >> 20}"
+    return Measurement(
+        name=layer.name,
+        kind=layer.kind,
+        shape=layer.shape,
+        dtype=layer.dtype,
+        norm=Norm(None, None, "not_computed", "none", reason=reason),
+        node=layer.node,
+        op=layer.op,
+        geometry=layer.geometry,
+        notes=layer.notes,
+        tensors=tuple(weight.name for weight in layer.tensors),
     )
 
 
