@@ -157,6 +157,10 @@ class Model:
         ``(path of a module) -> {attribute: value}`` where the file says so: a convolution's
         stride or padding mode in a whole pickled module or TorchScript archive. Scalars,
         strings and tuples of them only.
+    source : object
+        What the format needs to write the model back; opaque to all others.
+    holds : object
+        Kept alive as long as the model: a temporary folder that tensors are read from.
     """
 
     path: str
@@ -168,3 +172,4 @@ class Model:
     missing: tuple[tuple[str, str], ...] = ()
     attributes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     source: object = None
+    holds: object = None

@@ -74,6 +74,8 @@ def audit(
     jobs: int = 1,
     trust: bool = False,
     limit_of: LimitOf | None = None,
+    arch: str | None = None,
+    example_inputs: object = None,
 ) -> Report:
     """Measure every weight of a model and bound the network.
 
@@ -93,6 +95,11 @@ def audit(
     limit_of : callable, optional
         The limit of a measured layer, or None: a norm whose bracket holds its limit is
         measured once more, to a millionth.
+    arch : str, optional
+        ``package.module:factory`` of code that builds the module of a state dict: it is run,
+        and the module exported for its graph, at the input shapes of `settings`.
+    example_inputs : tensor, sequence or mapping, optional
+        What a live module is called with to trace its graph; without them there is none.
 
     Returns
     -------
@@ -113,7 +120,15 @@ def audit(
     >>> all(layer.norm.status == "certified" for layer in report.layers)
     True
     """
-    prepared = prepare(model, settings=settings, layers=layers, exclude=exclude, trust=trust)
+    prepared = prepare(
+        model,
+        settings=settings,
+        layers=layers,
+        exclude=exclude,
+        trust=trust,
+        arch=arch,
+        example_inputs=example_inputs,
+    )
     measured = tuple(measure(prepared, jobs=jobs, limit_of=limit_of))
     return compose(prepared, measured, jobs=jobs)
 
@@ -125,6 +140,8 @@ def prepare(
     layers: Sequence[str] = (),
     exclude: Sequence[str] = (),
     trust: bool = False,
+    arch: str | None = None,
+    example_inputs: object = None,
 ) -> Prepared:
     """Load a model and find its layers; `audit` says what the parameters are."""
     started = time.time()
@@ -135,7 +152,12 @@ def prepare(
         else:
             from specaudit.formats import module  # imports torch
 
-            model = module.load(model)
+            model = module.load(model, example_inputs)
+    if arch is not None:
+        from specaudit.formats import architecture  # imports torch, and the user's own code
+
+        model, shapes = architecture.with_architecture(model, arch, settings.input_shapes)
+        settings = msgspec.structs.replace(settings, input_shapes=shapes)
     if not model.weights and not model.missing:
         raise UnreadableModel("no weights in the file", where=model.path)
     extraction = extract.matrices(model, input_shapes=settings.input_shapes)
@@ -325,24 +347,22 @@ def bound_network(prepared: Prepared, measurements: Sequence[Measurement]) -> Ne
 
 
 def witness(prepared: Prepared, *, long: bool = False) -> "Witness | None":
-    """Return a pair of inputs that proves a lower bound of the network's constant.
+    """Return a pair of inputs that shows how steep the network is.
 
-    None where there is no graph or it holds what is not evaluated, where the network is too
-    large for a search that is not `long`, and where rounding could hide all that was seen.
+    None where a short search is not worth its while, or finds nothing; a `long` one takes
+    seconds, and raises `ModelError` with the reason why there is none.
     """
-    if prepared.extraction.resolved is None:
-        return None
     from specaudit import witness as search
 
-    try:
-        return search.steepest(
-            prepared.extraction.resolved,
-            input_range=prepared.settings.input_range,
-            seed=prepared.settings.seed,
-            budget=search.LONG if long else search.SHORT,
-        )
-    except search.Uncovered:
-        return None
+    model, settings = prepared.model, prepared.settings
+    find = search.searched if long else search.glimpsed
+    path = model.path if model.format == "onnx" else None
+    return find(
+        prepared.extraction.resolved,
+        path,
+        input_range=settings.input_range,
+        seed=settings.seed,
+    )
 
 
 def with_lower(network: NetworkBound, found: "Witness | None") -> NetworkBound:
@@ -353,7 +373,7 @@ def with_lower(network: NetworkBound, found: "Witness | None") -> NetworkBound:
     SpecauditError
         If the two contradict each other: one of the proofs has a bug, and none is reported.
     """
-    if found is None:
+    if found is None or not found.lower:
         return network
     if network.upper is not None and found.lower > network.upper:
         raise SpecauditError(

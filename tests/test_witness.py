@@ -1,7 +1,11 @@
 """Lower bounds: never above the truth, near it where it is known, and no trap believed."""
 
+import json
 import math
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,15 +15,17 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from specaudit import witness
-from specaudit.errors import SpecauditError
+from specaudit.errors import SpecauditError, UnsupportedModel
 from specaudit.graphs import resolve
 from specaudit.witness.balls import Ball, bilinear, scalar, summed
+from specaudit.witness.evidence import least_quotient
 from specaudit.witness.network import Network
 from specaudit.witness.table import TABLE, Uncovered
 from tests.graphs.backend import node_cases, numbers
 from tests.lipschitz.networks import bound_of, graph_of, model_of, runner
 from tests.lipschitz.samples import SAMPLES, Sample
 
+ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(11)
 F = TensorProto.FLOAT
 
@@ -52,14 +58,14 @@ COARSE = {"HardSwish", "Gelu"}
 @pytest.mark.parametrize("sample", COVERED, ids=str)
 def test_the_evaluator_agrees_with_onnxruntime(sample: Sample) -> None:
     net = network(sample)
-    if net.others or sample.fixed:
+    if net.inputs.whole or sample.fixed:
         pytest.skip("holds an input fixed")
     run = runner(sample.model)
     noise = max(1e3 * run.noise, 1e-7 if sample.op in COARSE else 0.0)
     low, high = sample.box or (-3.0, 3.0)
     compared = 0
     for _ in range(4):
-        x = RNG.uniform(low, high, net.size).astype(np.float32).astype(np.float64)
+        x = RNG.uniform(low, high, net.inputs.size).astype(np.float32).astype(np.float64)
         try:
             mine = net.at(x[None], np.zeros(()))
         except Uncovered as reason:
@@ -262,10 +268,86 @@ def test_balls_are_narrow(a: list[float]) -> None:
 def test_a_quotient_is_rounded_down(least: list[float], step: list[float]) -> None:
     above = sum(Fraction(v) ** 2 for v in least)
     below = sum(Fraction(v) ** 2 for v in step)
-    value = witness.quotient(np.array(least), np.array(step))
+    value = least_quotient(np.array(least), np.array(step))
     if above and below:
         assert (
             Fraction(value) ** 2 <= above / below <= Fraction(value) ** 2 * (1 + Fraction(1, 10**8))
         )
     else:
         assert value == 0.0
+
+
+def top_three() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("TopK", ["h", "k"], ["y", "places"], axis=-1),
+    ]
+    constants = {"w": normal(6, 6), "k": np.array([3])}
+    return model_of(nodes, {"x": ["N", 6]}, constants, ["y"], in_type=F, out_type=F, opset=17)
+
+
+def test_what_is_not_evaluated_is_observed_in_another_process(tmp_path: Path) -> None:
+    model = top_three()
+    path = tmp_path / "top.onnx"
+    path.write_bytes(model.SerializeToString())
+    resolved = resolve(graph_of(model))
+    with pytest.raises(Uncovered, match="TopK"):
+        witness.steepest(resolved)
+    pair = witness.observed(resolved, str(path))
+    upper = bound_of(model).upper
+    assert upper is not None
+    assert pair.lower == 0.0
+    assert 0.5 * upper <= pair.quotient <= upper * (1 + 1e-4)
+
+
+def test_onnxruntime_refusing_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(UnsupportedModel):
+        witness.observed(resolve(graph_of(top_three())), str(path))
+
+
+def inspected(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "specaudit", "inspect", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_pair_is_kept_and_reported(tmp_path: Path) -> None:
+    kept = tmp_path / "pair.npz"
+    done = inspected("sample_models/critic.onnx", "--witness", str(kept), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    network = json.loads(done.stdout)["network"]
+    with np.load(kept, allow_pickle=False) as pair:
+        found = dict(pair)
+    assert float(found["lower"]) == network["lower"]
+    assert network["lower"] <= network["upper"]
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(ROOT / "sample_models" / "critic.onnx")
+    (name,) = (value.name for value in session.get_inputs())
+    a, b = (session.run(None, {name: found[f"{side}/{name}"]})[0] for side in "ab")
+    step = np.linalg.norm(found[f"a/{name}"].astype(float) - found[f"b/{name}"])
+    assert np.linalg.norm(a.astype(float) - b) / step == pytest.approx(network["lower"], rel=1e-3)
+
+
+def test_without_a_witness_the_audit_is_shown_and_the_code_says_so(tmp_path: Path) -> None:
+    kept = tmp_path / "pair.npz"
+    done = inspected("sample_models/mlp.pt", "--witness", str(kept))
+    assert done.returncode == 3
+    assert "there is no graph" in done.stderr
+    assert "product" in done.stdout
+    assert not kept.exists()
+
+
+def test_a_pair_is_of_one_model(tmp_path: Path) -> None:
+    kept = str(tmp_path / "pair.npz")
+    done = inspected("sample_models/mlp.onnx", "sample_models/cnn.onnx", "--witness", kept)
+    assert done.returncode == 2
+    done = inspected("sample_models/mlp.onnx", "--witness", "sample_models/mlp.onnx")
+    assert done.returncode == 2

@@ -48,13 +48,21 @@ def inspect(
     spectrum: Annotated[
         bool, typer.Option("--spectrum", help="Leading singular values and a histogram per layer.")
     ] = False,
+    witness: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Search longer for two inputs that prove a lower bound of the network, and keep "
+            "them here.",
+        ),
+    ] = None,
     *,
     shared: Shared,
 ) -> int:
     """Measure and show. Findings never change the exit code."""
     from specaudit.cli import audits
 
-    return audits.inspect(models, shared, sort=sort, top=top, spectrum=spectrum)
+    return audits.inspect(models, shared, sort=sort, top=top, spectrum=spectrum, witness=witness)
 
 
 @app.command()

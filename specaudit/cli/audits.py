@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from specaudit import policy
-from specaudit.cli import documents, options, talk
+from specaudit.cli import documents, options, talk, witnessing
 from specaudit.cli.options import Shared
 from specaudit.errors import SpecauditError, UsageError
 from specaudit.formats import files, is_saved_audit
@@ -44,10 +44,14 @@ def inspect(
     sort: Literal["depth", "norm", "name"],
     top: int | None,
     spectrum: bool,
+    witness: str | None = None,
 ) -> int:
     """Measure and show; findings are shown too, and change nothing."""
     targets = documents.targets(shared, models)
-    audited = audit_all(models, shared, options.settings(shared), spectrum=spectrum)
+    if witness is not None:
+        witnessing.check_target(witness, models)
+    settings = options.settings(shared)
+    audited = audit_all(models, shared, settings, spectrum=spectrum, witness=witness)
     verdicts = policy.judge_all(audited.reports)
     pairs = [
         (report, replace(verdict, exit_code=0))
@@ -65,6 +69,7 @@ def audit_all(
     *,
     spectrum: bool = False,
     limit_of: LimitOf | None = None,
+    witness: str | None = None,
 ) -> Audited:
     """Audit each model; an error in one is said and does not keep the others from it."""
     reports: list[Report] = []
@@ -72,8 +77,11 @@ def audit_all(
     worst = 0
     for place, path in enumerate(models):
         try:
-            report = audit_one(path, shared, settings, spectrum=spectrum, limit_of=limit_of)
+            report, code = audit_one(
+                path, shared, settings, spectrum=spectrum, limit_of=limit_of, witness=witness
+            )
             reports.append(report)
+            worst = max(worst, code)
         except SpecauditError as problem:
             if shared.debug:
                 raise
@@ -101,22 +109,31 @@ def audit_one(
     *,
     spectrum: bool = False,
     limit_of: LimitOf | None = None,
-) -> Report:
-    """Return the report of one model, measured now or read from a saved audit."""
+    witness: str | None = None,
+) -> tuple[Report, int]:
+    """Return the report of one model, measured now or read from a saved audit; and a code.
+
+    The code is 0 unless a witness was asked for (`witness` is its file) and there is none.
+    """
     saved = read_saved(path)
     if saved is not None:
+        if witness is not None:
+            raise UsageError("a saved audit holds no network to search", where=path)
         if options.measures(shared) and not shared.quiet:
             talk.remark(f"note: {path} is a saved audit: options of measuring do not change it")
-        return saved
+        return saved, 0
     from specaudit import pipeline  # NumPy and the readers, which a saved audit does not need
 
     jobs = options.jobs(shared.jobs)
+    if shared.arch is not None:
+        talk.remark(f"--arch: {shared.arch} is imported and run, with all that it imports")
     prepared = pipeline.prepare(
         path,
         settings=settings,
         layers=shared.layer or (),
         exclude=shared.exclude or (),
         trust=shared.trust,
+        arch=shared.arch,
     )
     given = settings.input_shapes or settings.input_range
     if given and prepared.extraction.resolved is None and not shared.quiet:
@@ -127,7 +144,9 @@ def audit_one(
         os.path.basename(path),
         "never" if shared.quiet else shared.progress,
     )
-    return pipeline.compose(prepared, tuple(measured), jobs=jobs)
+    measurements = tuple(measured)
+    found, code = witnessing.search(prepared, witness) if witness is not None else (None, 0)
+    return pipeline.compose(prepared, measurements, jobs=jobs, found=found), code
 
 
 def read_saved(path: str) -> Report | None:

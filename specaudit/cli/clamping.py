@@ -38,6 +38,11 @@ def clamp(path: str, shared: Shared, asked: ClampOptions) -> int:
         )
     if asked.out is None and not asked.dry_run:
         raise UsageError("no output is given", help="-o OUT, or --dry-run")
+    if shared.arch is not None:
+        raise UsageError(
+            "clamp works on the weights in the file, without --arch",
+            help="inspect or check OUT with --arch",
+        )
     if asked.compare is not None and asked.dry_run:
         raise UsageError("--compare runs what was written", help="leave out --dry-run")
     models = [path] if asked.out is None else [path, asked.out]

@@ -12,7 +12,7 @@ def explain(what: str, model: str | None, config: str | None) -> int:
         documents.print_text(explanations.explain(what))
         return 0
     rules = gate.find_policy(gate.CheckOptions(config=config))
-    report = audits.audit_one(model, Shared(), settings(Shared(), gate.policy_settings(rules)))
+    report, _ = audits.audit_one(model, Shared(), settings(Shared(), gate.policy_settings(rules)))
     verdict = policy.judge(report, rules)
     text = explanations.explain_layer(report, verdict, rules, what)
     documents.print_text(text)

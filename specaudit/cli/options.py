@@ -154,6 +154,16 @@ class Shared:
             metavar="FORMAT=PATH",
             help="One more document from the same run; repeatable.",
             rich_help_panel=_OUTPUT,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="Code of yours that builds the module of a state dict: it is imported and run, "
+            "and torch exports the module for its graph, at --input-shape.",
+            rich_help_panel=_SELECTION,
+            show_default=False,
+        ),
+    ] = None
             show_default=False,
         ),
     ] = None

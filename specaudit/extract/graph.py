@@ -37,11 +37,19 @@ def entries(model: Model, resolved: ResolvedGraph) -> Iterator[Entry]:
                 yield entry
     uses = _Uses()
     uses.collect(resolved)
+    tied = {_memory(w): w.name for w in model.weights if w.storage and id(w) in measured}
     for weight in model.weights:
         if id(weight) in measured:
             yield from _replaceable(weight)
+        elif _memory(weight) in tied:
+            reason = f"the same parameter as {tied[_memory(weight)]}"
+            yield Skipped(weight.name, weight.shape, reason)
         elif id(weight) not in listed:
             yield _left_over(weight, uses)
+
+
+def _memory(weight: Weight) -> tuple[str, tuple[int, int]]:
+    return weight.storage, weight.extent
 
 
 def _replaceable(weight: Weight) -> Iterator[Skipped]:

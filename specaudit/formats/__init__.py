@@ -37,9 +37,9 @@ def load(path: str | os.PathLike[str], *, trust: bool = False) -> Model:
     path : str or path-like
         A file, or a folder that holds one model or one index of shards.
     trust : bool
-        For readers that would have to run what is in the file to read more of it, as torch
-        does for the graph of a ``.pt2`` program. None of `FORMATS` does: all read the same
-        with and without.
+        Let torch load a ``.pt2`` program for its graph, which can execute what is in the
+        file. The weights are read symbolically all the same; no other format is read
+        otherwise.
 
     Raises
     ------
@@ -61,7 +61,8 @@ def load(path: str | os.PathLike[str], *, trust: bool = False) -> Model:
             from specaudit.formats import index  # late: each format's reader only where it is met
 
             return replace(read(index.in_folder(path)), path=path)
-        return read(path)
+        model = read(path)
+        return _with_graph(model) if trust and model.format == "pt2" else model
     except SpecauditError as error:
         error.where = error.where or path
         raise
@@ -145,6 +146,12 @@ def read(path: str) -> Model:
         extension = os.path.splitext(seen.name)[1]
         model = replace(model, notes=(*model.notes, f"named {extension}, but holds {row.name}"))
     return model
+
+
+def _with_graph(model: Model) -> Model:
+    from specaudit.formats import tracing  # imports torch
+
+    return tracing.with_program(model)
 
 
 def _exported(path: str) -> Model:

@@ -18,23 +18,27 @@ if TYPE_CHECKING:
 _SCALARS = (bool, int, float, str)
 
 
-def load(module: "nn.Module") -> Model:
+def load(module: "nn.Module", example_inputs: object = None) -> Model:
     """Return the parameters and buffers of a module, as ``state_dict()`` names them.
 
     Parameters
     ----------
     module : torch.nn.Module
         On any device; it is read, not changed.
+    example_inputs : tensor, sequence or mapping, optional
+        What it is called with to trace its graph, in evaluation mode.
 
     Returns
     -------
     Model
-        Of format ``module``, without a graph. `digest` is the SHA-256 of names and values.
+        Of format ``module``, without a graph unless there are example inputs. `digest` is
+        the SHA-256 of names and values.
 
     Raises
     ------
     ModelError
-        If the module has no tensors, or one without data (on the ``meta`` device).
+        If the module has no tensors, or one without data (on the ``meta`` device), or it
+        cannot be exported.
     """
     roles = {name: "parameter" for name, _ in module.named_parameters(remove_duplicate=False)}
     weights = []
@@ -63,7 +67,7 @@ def load(module: "nn.Module") -> Model:
         )
     if not weights:
         raise ModelError(f"{type(module).__name__} has no parameters or buffers")
-    return Model(
+    model = Model(
         path=type(module).__name__,
         format="module",
         digest=digest.hexdigest(),
@@ -71,6 +75,11 @@ def load(module: "nn.Module") -> Model:
         attributes={name: _attributes(part) for name, part in module.named_modules()},
         source=module,
     )
+    if example_inputs is None:
+        return model
+    from specaudit.formats import tracing  # torch's exporter
+
+    return tracing.with_module(model, module, example_inputs)
 
 
 def _reader(tensor: "torch.Tensor") -> "Callable[[], Tensor]":

@@ -23,22 +23,66 @@ from specaudit.witness.table import Uncovered
 if TYPE_CHECKING:
     from specaudit.witness.balls import Array
 
-__all__ = ["LONG", "SHORT", "Uncovered", "Witness", "observed", "steepest"]
+__all__ = ["SHORT", "Uncovered", "Witness", "glimpsed", "observed", "searched", "steepest"]
 
+Box = Mapping[str, tuple[float, float]] | None
 # Multiplications, a billion of which take about a second: counted and not timed, so that the
 # same file and seed give the same pair.
 SHORT = 200_000_000
-LONG = 4_000_000_000
+_LONG = 4_000_000_000
 _FEWEST = 24
 _CANDIDATES = 4
 # Relative error of a runtime that evaluates the pair again in the model's own type.
 _NOISE = {"float64": 1e-13, "float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
 
 
+def glimpsed(
+    resolved: ResolvedGraph | None, path: str | None, *, input_range: Box, seed: int
+) -> Witness | None:
+    """Search for a moment, where that is worth it; only what is proved counts."""
+    if resolved is None:
+        return None
+    try:
+        return steepest(resolved, input_range=input_range, seed=seed)
+    except Uncovered:
+        return None
+
+
+def searched(
+    resolved: ResolvedGraph | None, path: str | None, *, input_range: Box, seed: int
+) -> Witness:
+    """Search for seconds, with onnxruntime where the graph holds what is not evaluated here.
+
+    Parameters
+    ----------
+    resolved, input_range, seed
+        As for `steepest`.
+    path : str or None
+        The ONNX file, where the graph is from one.
+
+    Raises
+    ------
+    ModelError
+        If there is no pair, with the reason.
+    """
+    if resolved is None:
+        raise UnsupportedModel("no witness: there is no graph")
+    reason = "nothing was found that rounding could not have made"
+    try:
+        found = steepest(resolved, input_range=input_range, seed=seed, budget=_LONG)
+        if found is not None:
+            return found
+    except Uncovered as problem:
+        reason = str(problem)
+    if path is None:
+        raise UnsupportedModel(f"no witness: {reason}")
+    return observed(resolved, path, input_range=input_range, seed=seed)
+
+
 def steepest(
     resolved: ResolvedGraph,
     *,
-    input_range: Mapping[str, tuple[float, float]] | None = None,
+    input_range: Box = None,
     seed: int = 0,
     budget: int = SHORT,
 ) -> Witness | None:
@@ -92,7 +136,7 @@ def observed(
     resolved: ResolvedGraph,
     path: str,
     *,
-    input_range: Mapping[str, tuple[float, float]] | None = None,
+    input_range: Box = None,
     seed: int = 0,
 ) -> Witness:
     """Search with onnxruntime, in a process of its own, where `steepest` cannot.

@@ -1,5 +1,6 @@
 """``.pt2`` archives that torch.export wrote, held against the modules they came from."""
 
+import contextlib
 import io
 import zipfile
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from specaudit.errors import UnsupportedModel
+import specaudit
+from specaudit.errors import SpecauditError, UnreadableModel, UnsupportedModel
 from specaudit.formats import exported, load
 from specaudit.model import Model
 from tests.formats.opening import read_all
@@ -114,3 +116,71 @@ def test_sample_programs_hold_the_weights_of_the_checkpoints(name: str) -> None:
     program = {w.name: w.read() for w in load(SAMPLES / f"{name}.pt2").weights}
     for weight in load(SAMPLES / f"{name}.pt").weights:
         assert np.array_equal(program[weight.name], weight.read()), weight.name
+
+
+def test_trust_gives_the_graph_under_the_names_of_the_file(
+    program: torch.export.ExportedProgram, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.pt2"
+    torch.export.save(program, path)
+    bare, trusted = load(path), load(path, trust=True)
+    assert bare.graph is None
+    assert trusted.graph is not None
+    assert (trusted.digest, trusted.format, trusted.path) == (bare.digest, "pt2", str(path))
+    assert {weight.name for weight in bare.weights} <= {weight.name for weight in trusted.weights}
+    constants = trusted.graph.constants
+    assert {"conv.weight", "conv.bias"} <= set(constants)
+    assert "fc.weight" in {weight.name for weight in constants.values()}  # not the tied name
+    listed = {id(weight) for weight in trusted.weights}
+    assert all(id(weight) in listed for weight in constants.values())
+    assert {node.op for node in trusted.graph.nodes} >= {"Conv"}
+
+
+def test_a_trusted_program_is_bounded() -> None:
+    report = specaudit.audit(SAMPLES / "cnn.pt2", trust=True)
+    plain = specaudit.audit(SAMPLES / "cnn_plain.onnx")
+    assert report.network.status == plain.network.status == "certified"
+    assert report.network.upper == pytest.approx(plain.network.upper, rel=1e-3)
+    assert "block1.conv1.weight" in {layer.name for layer in report.layers}
+    assert not [skipped for skipped in report.skipped if not skipped.covered]
+
+
+def test_a_weight_that_is_a_pickle_is_refused_even_with_trust(
+    program: torch.export.ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hostile_program(program, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for trust in (False, True):
+        with pytest.raises(UnreadableModel):
+            load(path, trust=trust)
+        assert not (tmp_path / "canary").exists()
+
+
+def test_trust_is_what_it_takes_for_code_to_run(
+    program: torch.export.ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch unpickles the example inputs; the symbolic reader does not look at them."""
+    path = hostile_program(program, tmp_path, member="sample_inputs")
+    monkeypatch.chdir(tmp_path)
+    assert load(path).graph is None
+    assert not (tmp_path / "canary").exists()
+    with contextlib.suppress(SpecauditError):
+        load(path, trust=True)
+
+
+def hostile_program(
+    program: torch.export.ExportedProgram, folder: Path, member: str = "weight_0"
+) -> Path:
+    """A program one member of which is a pickle that creates a canary."""
+    good = io.BytesIO()
+    torch.export.save(program, good)
+    path = folder / "hostile.pt2"
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(path, "w") as target:
+        for info in source.infolist():
+            content = source.read(info)
+            if member in info.filename:
+                content = b"cbuiltins\nopen\n(Vcanary\nVw\ntR."
+            if info.filename.endswith("_weights_config.json") and member.startswith("weight"):
+                content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
+            target.writestr(info.filename, content)
+    return path
