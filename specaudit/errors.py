@@ -38,6 +38,10 @@ class SpecauditError(Exception):
         self.where = where
         self.help = help or self.remedy
 
+    def __str__(self) -> str:
+        where = f"\n  --> {self.where}" if self.where else ""
+        return f"{self.message}{where}" + (f"\n  help: {self.help}" if self.help else "")
+
 
 class UsageError(SpecauditError):
     """The call cannot be carried out as it stands."""

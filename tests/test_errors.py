@@ -34,3 +34,9 @@ def test_what_a_file_is_refused_for_has_a_help_even_where_none_is_given() -> Non
     for kind in (errors.UnreadableModel, errors.UnsupportedModel, errors.OutputError):
         assert kind("x").help
         assert kind("x", help="y").help == "y"
+
+
+def test_a_traceback_shows_where_and_what_to_do() -> None:
+    error = errors.UsageError("the output exists", where="out.pt", help="--force replaces it")
+    assert str(error) == "the output exists\n  --> out.pt\n  help: --force replaces it"
+    assert str(errors.UsageError("no")) == "no"

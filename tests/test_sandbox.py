@@ -85,8 +85,8 @@ def test_it_is_another_process_without_core_dumps() -> None:
         ("dies", ModelError, "died of SIGSEGV"),
         ("leaves", ModelError, "ended with code 7"),
         ("fills_memory", UnsupportedModel, "memory"),
-        ("raises", UnsupportedModel, "ValueError: the first line$"),
-        ("refuses", UnsupportedModel, "^not today$"),
+        ("raises", UnsupportedModel, "(?m)ValueError: the first line$"),
+        ("refuses", UnsupportedModel, "(?m)^not today$"),
     ],
 )
 def test_a_death_is_an_error(function: str, kind: type[ModelError], words: str) -> None:
