@@ -233,7 +233,7 @@ def _grid(taps: Taps, placed: Placed, circles: tuple[bool, ...], peak: Peak) -> 
 
 def _largest(taps: Taps, points: Points, start: float, rtol: float, seed: int) -> float:
     """Return a bound, tight to about rtol, of the symbol's norm at all of some points."""
-    upper, samples = round_up(start * (1.0 + rtol / 4)), Samples(taps)
+    upper, samples, step = round_up(start * (1.0 + rtol / 4)), Samples(taps), rtol / 4
     while True:
         failed = samples.larger(points, np.full(len(points), upper))
         if not failed.any():
@@ -241,4 +241,6 @@ def _largest(taps: Taps, points: Points, start: float, rtol: float, seed: int) -
         points = points.take(failed)
         some = np.random.default_rng(seed).permutation(len(points))[:16]
         highest = float(heights(taps, points.take(np.sort(some)), seed=seed).max())
-        upper = round_up(max(upper, highest) * (1.0 + rtol / 4))
+        # What fails though nothing higher is found fails by rounding, which may be past rtol.
+        step = step if highest > upper else 2.0 * step
+        upper = round_up(max(upper, highest) * (1.0 + step))

@@ -48,6 +48,11 @@ class Samples:
         failed[todo] = self.larger(boxes.centres().take(todo), limits, ratios[todo])
         return failed
 
+    def blur(self, upper: float) -> float:
+        """Return how much of `upper`, relative, `larger` may need to see past its own rounding."""
+        size = gamma(_roundings(self.taps)) * (float(self.taps.mass.max()) / upper) ** 2
+        return size + (self.taps.columns + 1) * gamma(self.taps.columns, is_complex=True)
+
     def larger(
         self,
         points: Points,

@@ -18,7 +18,8 @@ _COARSEST_RTOL = 1e-2
 _CHEAP_COLUMNS = 64
 # Multiply-adds of one pass: about a minute.
 _MOST_WORK = 1e12
-_MOST_PASSES = 24
+# A pass halves one axis: enough for a width of 1e-12 in three of them.
+_MOST_PASSES = 64
 
 
 def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
@@ -44,7 +45,8 @@ def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
     if taps.columns <= _CHEAP_COLUMNS:
         rtol *= 0.6
     everyone = np.arange(taps.groups)
-    peak = first.peaks[0]
+    peak, samples = first.peaks[0], Samples(taps)
+    rtol = max(rtol, 2.0 * samples.blur(peak.lower)) if peak.lower > 0.0 else rtol
     upper = _raised(peak.lower, rtol)
     mass = taps.mass
     groups = everyone[~(mass <= upper)]
@@ -52,7 +54,7 @@ def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
         return Bracket(peak.lower, max(peak.lower, min(upper, float(mass.max()))))
     counts = _counts(taps, peak, max(rtol, _COARSEST_RTOL), first.typical / upper)
     boxes = Boxes.uniform(groups, counts, half=not taps.is_complex)
-    samples, new = Samples(taps), np.ones(len(boxes), dtype=np.bool_)
+    new = np.ones(len(boxes), dtype=np.bool_)
     for number in range(_MOST_PASSES):
         failed = np.zeros(len(boxes), dtype=np.bool_)
         failed[new] = samples.failures(boxes.take(new), upper)
@@ -70,7 +72,7 @@ def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
         else:
             rtol *= 4.0
             upper, new = max(upper, _raised(peak.lower, rtol)), failed
-    return Bracket(peak.lower, math.inf)
+    return Bracket(peak.lower, max(peak.lower, float(mass.max())))  # it bounds every symbol
 
 
 def _innermost(losses: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -201,9 +201,10 @@ def inflation(degree: int, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         room = 1.0 - (m + 1) + kernel * kernel / (m + 1)
     else:
         room = np.cos(degree * half_width / 2)
-    # A loss of half or more is no use to anybody, and lets the few roundings here be counted.
+    # A loss of half or more is no use to anybody, and lets the few roundings here be counted:
+    # under 64 u of the terms of `room`, which are at most 3, so 4 times 3 times that of room.
     return np.where(
-        (room > 0.25) & (counts > degree), (1.0 + 64 * U) / np.maximum(room, 0.25), math.inf
+        (room > 0.25) & (counts > degree), (1.0 + 1024 * U) / np.maximum(room, 0.25), math.inf
     )
 
 

@@ -136,3 +136,16 @@ def test_heights_estimate_from_below() -> None:
         waves = np.exp(-2j * np.pi * taps.positions[:, 0] * row / 24)
         truth = np.linalg.norm(np.tensordot(waves, taps.values[row % 3], 1), 2)
         assert truth * 0.99 <= found[row] <= truth * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_digits_past_rounding_are_not_asked_for_in_vain(rank: int) -> None:
+    """The width is what was asked, or what rounding leaves: never that of the crude bound."""
+    kernel = np.random.default_rng(rank).standard_normal((3, 2, *(3,) * rank))
+    taps = taps_of(kernel)
+    first = explore(taps, rtol=1e-2, seed=0)
+    for rtol in (1e-6, 1e-9, 1e-15):
+        found = supremum(taps, explore(taps, rtol=rtol, seed=0), rtol=rtol, seed=0)
+        blur = 3.0 * Samples(taps).blur(first.peaks[0].lower)
+        assert found.relative_width <= max(rtol, blur)
+        assert found.upper >= brute(taps, 24)

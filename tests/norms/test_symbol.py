@@ -326,3 +326,15 @@ def test_an_impossible_geometry_is_an_error(geometry: Geometry, message: str) ->
 def test_a_matrix_is_no_kernel() -> None:
     with pytest.raises(UnreadableModel, match="at least three axes"):
         operator_norm(np.ones((6, 2)), None)
+
+
+def test_a_size_with_more_digits_than_rounding_leaves_takes_no_longer() -> None:
+    """The search for the largest sample steps past its own rounding; it ended after minutes."""
+    kernel = np.random.default_rng(0).standard_normal((40, 40, 3, 3))
+    geometry = Geometry((1, 1), (1, 1, 1, 1), (1, 1), 1, (24, 24), None, "wrap")
+    sigma = np.linalg.norm(
+        np.fft.fft2(kernel, (24, 24)).reshape(40, 40, -1).transpose(2, 0, 1), 2, axis=(1, 2)
+    ).max()
+    found = operator_norm(kernel, geometry, rtol=1e-15)
+    assert found.upper is not None
+    assert sigma * (1 - 1e-12) <= found.upper <= sigma * (1 + 1e-9)
