@@ -237,7 +237,9 @@ def clip(node: Node, context: Context) -> Effect:
     """1, or 0 where there is nothing between the ends."""
     known = context.facts(node.inputs[0])
     lo, hi = _ends(node, context)
-    inside = Facts(max(known.lo, lo), min(known.hi, hi))
+    # Where both ends are activations, the upper one has the last word, wherever it is.
+    least = context.facts(node.inputs[2]).lo if len(node.inputs) > 2 and node.inputs[2] else hi
+    inside = Facts(min(max(known.lo, lo), least), min(known.hi, hi))
     facts = inside if inside.lo <= inside.hi else Facts(min(lo, hi), hi)
     gains: dict[int, Gain] = {0: ZERO if lo >= hi else ONE}
     for index, name in enumerate(node.inputs[1:], 1):

@@ -129,9 +129,10 @@ def _effect(context: Context, logits: _Logits, names: tuple[str, str, str], out:
     last = wide[-1] if wide else None
     value_row = v.fibre(-1, last if isinstance(last, int) else None)
     product = logits.product.outputs[0]
+    # V may have batches that Q K^T has not: one matrix of logits is then read several times.
     copies = [
-        batch_copies(name, place, context) if context.live(name) else magnitude(1.0)
-        for name, place in ((query, product), (key, product), (value, out))
+        batch_copies(name, out, context) if context.live(name) else magnitude(1.0)
+        for name in (query, key, value)
     ]
     heads = Heads(
         count if isinstance(count, int) else None,
@@ -144,11 +145,13 @@ def _effect(context: Context, logits: _Logits, names: tuple[str, str, str], out:
     found: dict[int, Gain] = dict(enumerate(gains(heads, names, live)))
     first = found[0]
     found[0] = first * copies[0] if isinstance(first, Magnitude) else first
-    found.update(_masks(context, logits, value_row, product))
+    found.update(_masks(context, logits, value_row, (product, out)))
     return Effect(found, facts=mixed(v, value_row))
 
 
-def _masks(context: Context, logits: _Logits, value_row: float, product: str) -> dict[int, Gain]:
+def _masks(
+    context: Context, logits: _Logits, value_row: float, places: tuple[str, str]
+) -> dict[int, Gain]:
     """A live addend moves a row of the output by at most ``rho_v / sqrt(2)`` of its own move.
 
     Row i changes by ``Cov(v, e) dm`` with e the unit vectors, and the covariance of
@@ -161,7 +164,7 @@ def _masks(context: Context, logits: _Logits, value_row: float, product: str) ->
                 found[index] = Infinite("B", f"attention biased by {name} over unbounded values")
                 continue
             factor = magnitude(ranges.times(value_row, HALF_ROOT))
-            spread = root(context.copies(name, product))
+            spread = root(context.copies(name, places[0])) * batch_copies(*places, context)
             found[index] = factor * spread * magnitude(scale)
     for index, name in enumerate(logits.chosen, 3 + len(logits.added)):
         if context.live(name):

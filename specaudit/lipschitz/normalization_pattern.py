@@ -184,6 +184,8 @@ def _variance(name: str, context: Context) -> tuple[str, tuple[int, ...]] | None
         moving = [other for other in floor.inputs if other and scalar(other, context) is None]
         if len(moving) != 1 or (floor.op == "Max" and not below):
             return None
+        if floor.op == "Clip" and (any(floor.inputs[2:]) or "max" in floor.attributes):
+            return None  # a variance with a ceiling leaves the values unbounded
         name = moving[0]
     minus = producer(name, context, "Sub")
     inner = square_of(minus.inputs[1], context) if minus is not None else None

@@ -1,0 +1,97 @@
+"""Corners where a bound once was below the truth: ranges that lie, copies that were not counted."""
+
+from fractions import Fraction
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from tests.lipschitz.networks import bound_of, model_of, quotient, runner
+
+
+def _grows(model: onnx.ModelProto, x: np.ndarray, y: np.ndarray, box: tuple[float, float]) -> float:
+    """The bound, which a difference quotient inside the box must not exceed."""
+    found = bound_of(model, input_range={"": box})
+    assert found.upper is not None, found
+    assert quotient(runner(model), x, y) <= found.upper * (1.0 + 1e-9)
+    return found.upper
+
+
+def test_values_of_many_batches_read_one_matrix_of_logits() -> None:
+    """Q and K have one batch, V has four: what Q moves is written four times."""
+    key, value = np.array([[[1.0, -1.0]]]), np.tile(np.array([[[1.0], [-1.0]]]), (4, 1, 1))
+    nodes = [
+        helper.make_node("MatMul", ["x", "k"], ["l"]),
+        helper.make_node("Softmax", ["l"], ["p"]),
+        helper.make_node("MatMul", ["p", "v"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": (1, 1, 1)}, {"k": key, "v": value}, ["y"])
+    x = np.zeros((1, 1, 1))
+    # tanh(x) four times: 2 at 0, where both of Cauchy and Schwarz's inequalities are sharp.
+    assert _grows(model, x, x + 1e-5, (-1.0, 1.0)) <= 2.0 * (1.0 + 1e-9)
+
+
+def test_a_bias_before_the_softmax_is_read_by_every_batch() -> None:
+    value = np.tile(np.array([[[1.0], [-1.0]]]), (9, 1, 1))
+    nodes = [
+        helper.make_node("MatMul", ["q", "k"], ["l"]),
+        helper.make_node("Add", ["l", "x"], ["m"]),
+        helper.make_node("Softmax", ["m"], ["p"]),
+        helper.make_node("MatMul", ["p", "v"], ["y"]),
+    ]
+    constants = {"q": np.zeros((1, 1, 1)), "k": np.zeros((1, 1, 2)), "v": value}
+    model = model_of(nodes, {"x": (1, 1, 2)}, constants, ["y"])
+    x, step = np.zeros((1, 1, 2)), np.array([[[1e-5, -1e-5]]])
+    assert _grows(model, x, x + step, (-1.0, 1.0)) <= 3.0 * np.sqrt(0.5) * (1.0 + 1e-9)
+
+
+def test_the_upper_end_of_a_clip_has_the_last_word() -> None:
+    """Clip to [2, x]: below 2 it is x, and the slope of its inverse up to 4."""
+    nodes = [
+        helper.make_node("Clip", ["c", "two", "x"], ["a"]),
+        helper.make_node("Reciprocal", ["a"], ["y"]),
+    ]
+    constants = {"c": np.array(3.0), "two": np.array(2.0)}
+    model = model_of(nodes, {"x": ()}, constants, ["y"])
+    x = np.array([0.5])
+    assert _grows(model, x, x + 1e-6, (0.5, 10.0)) <= 4.0 * (1.0 + 1e-6)
+
+
+def test_an_offset_that_cancels_keeps_its_rounding() -> None:
+    """The sum beta - mean * scale is 0 once it is rounded, but not before: the output reaches 0."""
+    mean, scale = 1.0e8 / 3.0, 3.1
+    offset = Fraction(mean * scale) - Fraction(mean) * Fraction(scale)
+    assert offset < -Fraction(1e-9)
+    constants = {
+        "s": np.array([scale]), "b": np.array([mean * scale]),
+        "m": np.array([mean]), "v": np.array([1.0 - 2.0**-40]),
+    }  # fmt: skip
+    node = helper.make_node(
+        "BatchNormalization", ["x", "s", "b", "m", "v"], ["a"], epsilon=float(2.0**-40)
+    )
+    last = helper.make_node("Reciprocal", ["a"], ["y"])
+    model = model_of([node, last], {"x": (1, 1)}, constants, ["y"], in_type=TensorProto.DOUBLE)
+    found = bound_of(model, input_range={"": (1e-10, 1.0)})
+    assert Fraction(1e-10) * Fraction(scale) + offset < 0
+    assert found.upper is None
+
+
+def test_a_variance_with_a_ceiling_bounds_no_values() -> None:
+    """Here x / sqrt(min(var, 1) + eps) grows with x, and its square has no slope that holds."""
+    constants = {"two": np.array(2.0), "zero": np.array(0.0), "one": np.array(1.0),
+                 "eps": np.array(0.25), "axes": np.array([-1])}  # fmt: skip
+    nodes = [
+        helper.make_node("Pow", ["x", "two"], ["q"]),
+        helper.make_node("ReduceMean", ["q", "axes"], ["mq"]),
+        helper.make_node("ReduceMean", ["x", "axes"], ["m"]),
+        helper.make_node("Pow", ["m", "two"], ["m2"]),
+        helper.make_node("Sub", ["mq", "m2"], ["d"]),
+        helper.make_node("Clip", ["d", "zero", "one"], ["var"]),
+        helper.make_node("Add", ["var", "eps"], ["e"]),
+        helper.make_node("Sqrt", ["e"], ["s"]),
+        helper.make_node("Sub", ["x", "m"], ["c"]),
+        helper.make_node("Div", ["c", "s"], ["n"]),
+        helper.make_node("Mul", ["n", "n"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": (1, 4)}, constants, ["y"])
+    assert bound_of(model).upper is None
