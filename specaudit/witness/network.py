@@ -24,7 +24,9 @@ assert all((contractions, layout, normalization, pointwise, recurrent))
 _RECURRENT = ("RNN", "GRU", "LSTM")
 _MOST_TOGETHER = 1 << 22  # entries of one array, when several samples are evaluated at once
 _REFUSALS = (ValueError, IndexError, TypeError, ArithmeticError, MemoryError)
-_NODE_OVERHEAD = 50_000  # what an operation on one number costs, in multiplications
+_NODE_OVERHEAD = 100_000  # what an operation on one number costs, in multiplications
+_TAP_OVERHEAD = 20_000
+_SLIDING = ("Conv", "ConvTranspose")
 _MOST_CONSTANTS = 1 << 27  # entries held as float64: 1 GB
 
 
@@ -164,7 +166,8 @@ class Network:
             repeats = self._known(node.inputs[0])[:1] if node.op in _RECURRENT else [1]
             # Every weight is read once at least, also where a shape is not known.
             work += max(size * self._inner(node), *map(self._count, node.inputs), 1)
-            calls += math.prod(repeats) * _NODE_OVERHEAD
+            taps = math.prod(self._known(node.inputs[1])[2:]) if node.op in _SLIDING else 0
+            calls += math.prod(repeats) * _NODE_OVERHEAD + taps * _TAP_OVERHEAD
         return work, calls
 
     def _largest(self, node: Node) -> int:
