@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from specaudit import policy
+from specaudit import limits, policy
 from specaudit.cli import documents, options, talk, witnessing
 from specaudit.cli.options import Shared
 from specaudit.errors import SpecauditError, UsageError
@@ -157,9 +157,11 @@ def read_saved(path: str) -> Report | None:
         if not is_saved_audit(file.read(4096)):
             return None
         file.seek(0)
-        text = file.read(documents.SAVED_AUDIT_LIMIT + 1)
-    if len(text) > documents.SAVED_AUDIT_LIMIT:
-        raise UsageError("the saved audit is over 256 MB", where=path)
+        longest = limits.scaled(limits.AUDIT_BYTES)
+        text = file.read(longest + 1)
+    if len(text) > longest:
+        reason = f"the saved audit is over {longest >> 20} MiB"
+        raise UsageError(reason, where=path, help=limits.RAISE)
     from specaudit.outputs import json
 
     return json.parse(text, where=path)

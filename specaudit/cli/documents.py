@@ -15,7 +15,6 @@ from specaudit.outputs.terminal import View
 from specaudit.policy import Verdict
 from specaudit.report import Report
 
-SAVED_AUDIT_LIMIT = 256 * 2**20
 Pairs = Sequence[tuple[Report, Verdict]]
 _CHART_WIDTHS = (60, 200)
 

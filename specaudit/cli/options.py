@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from specaudit import limits
 from specaudit.errors import UsageError
 from specaudit.report import Settings
 
@@ -87,6 +88,17 @@ class Shared:
             metavar="N|auto", help="Layers measured side by side.", rich_help_panel=_NUMBERS
         ),
     ] = "auto"
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory that one audit may take, as 512M or 8G: a layer that needs more is not "
+            "measured, and what a file may expand to is a share of it [default: no limit for "
+            "layers, 4G for the shares].",
+            rich_help_panel=_NUMBERS,
+            show_default=False,
+        ),
+    ] = None
     seed: Annotated[
         int,
         typer.Option(help="Same input and seed, same document.", rich_help_panel=_NUMBERS),
@@ -142,6 +154,16 @@ class Shared:
             rich_help_panel=_SELECTION,
         ),
     ] = False
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="Code of yours that builds the module of a state dict: it is imported and run, "
+            "and torch exports the module for its graph, at --input-shape.",
+            rich_help_panel=_SELECTION,
+            show_default=False,
+        ),
+    ] = None
     format: Annotated[
         FormatName,
         typer.Option("-f", "--format", help="What goes to stdout.", rich_help_panel=_OUTPUT),
@@ -154,16 +176,6 @@ class Shared:
             metavar="FORMAT=PATH",
             help="One more document from the same run; repeatable.",
             rich_help_panel=_OUTPUT,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PACKAGE.MODULE:FACTORY",
-            help="Code of yours that builds the module of a state dict: it is imported and run, "
-            "and torch exports the module for its graph, at --input-shape.",
-            rich_help_panel=_SELECTION,
-            show_default=False,
-        ),
-    ] = None
             show_default=False,
         ),
     ] = None
@@ -218,6 +230,8 @@ def _sharing(command: Callable[..., int], formats: object) -> Callable[..., int]
     @functools.wraps(command)
     def wrapper(**values: Any) -> int:
         options = Shared(**{f.name: values.pop(f.name) for f in fields})
+        if options.max_memory is not None:
+            limits.allow(size_bytes(options.max_memory))
         return command(**values, shared=options)
 
     annotations = get_type_hints(command, include_extras=True)
@@ -290,6 +304,15 @@ def device(name: str) -> str:
             help="--device auto takes one where there is one, and the CPU where not",
         )
     return name
+
+
+def size_bytes(text: str) -> int:
+    """Return a size in bytes: a whole number, with K, M, G or T for powers of 1024."""
+    digits, unit = text.rstrip("KMGTkmgt"), text[-1:].upper()
+    power = " KMGT".find(unit) if len(digits) == len(text) - 1 else 0
+    if not (digits.isascii() and digits.isdecimal()) or power < 0 or len(digits) > 15:
+        raise UsageError(f"--max-memory {text}: not a size", help="try --max-memory 8G")
+    return int(digits) << (10 * power)
 
 
 def jobs(text: str) -> int:

@@ -116,7 +116,8 @@ class Samples:
             mine = todo[points.group[todo] == group]
             values = taps.values[group]
             polynomial = self._polynomial(group, mine.size, outer)
-            each = 16 * taps.columns * (taps.rows + 2 * taps.columns)
+            # Of a large kernel with few channels, the phases are what takes memory.
+            each = 16 * taps.columns * (taps.rows + 2 * taps.columns) + 64 * len(outer)
             step = len(polynomial.buffer) if polynomial else max(1, _CHUNK_BYTES // each)
             for start in range(0, mine.size, step):
                 some = mine[start : start + step]

@@ -140,7 +140,9 @@ def network_bound(report: Report, policy: Policy) -> Findings:
     else:
         low = figures.floor(network.lower or 0.0, limit)
         high = figures.magnitude(network.upper, network.log10_upper, limit)
-        message = f"Lipschitz bound in [{low}, {high}]: {_relation(verdict)} {figures.exact(limit)}"
+        message = (
+            f"Lipschitz constant in [{low}, {high}]: {_relation(verdict)} {figures.exact(limit)}"
+        )
     observed = Observed(network.lower, network.upper)
     place = policy.place("gates", "max-lipschitz")
     yield Finding("SA301", verdict, message, observed=observed, limit=limit, place=place)

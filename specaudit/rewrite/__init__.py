@@ -51,7 +51,7 @@ class Request:
 
 def clamp(
     model: "str | os.PathLike[str] | nn.Module",
-    max: float | Mapping[str, float] | None = None,  # noqa: A002  what the option is called
+    max: float | Mapping[str, float] | None = None,  # what the option is called
     *,
     max_lipschitz: float | None = None,
     out: str | os.PathLike[str] | None = None,

@@ -1,8 +1,8 @@
 """Fuzzing guided by coverage: ``python -m tests.fuzz.coverage_guided SEED [options]``.
 
-With atheris. SEED is a name of `tests.fuzz.seeds`; what is fuzzed is the part that it damages, inside a file
+SEED is a name of `tests.fuzz.seeds`; what is fuzzed is the part that it damages, inside a file
 that is otherwise sound. The options are libFuzzer's (``-runs=100000``, ``-max_total_time=60``).
-Needs ``pip install atheris``, which nothing else here does.
+Needs atheris (``pip install atheris``), which nothing else here does.
 """
 
 import os
