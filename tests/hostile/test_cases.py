@@ -27,7 +27,7 @@ EXIT_CODES = {
 }
 DOCUMENTS = ("text", "json", "csv", "md", "html", "sarif", "junit", "github")
 LIMIT = 0.25
-GOOD = str(Path(__file__).parents[2] / "sample_models" / "mlp.onnx")
+GOOD = str(Path(__file__).parents[2] / "sample_models" / "mlp_float16.safetensors")
 
 
 @dataclass(frozen=True)
