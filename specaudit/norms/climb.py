@@ -249,7 +249,7 @@ def _peak(taps: Taps, group: int, turns: NDArray[np.float64], vector: Array) -> 
     total = (taps.positions @ steps + _TURN // 2) % _TURN - _TURN // 2
     phases = unit(total / _TURN)
     vector = vector.astype(np.complex128)
-    vector /= np.linalg.norm(vector)
+    vector /= np.linalg.norm(vector) or 1.0  # a group may be all zeros, and so its vector
     column = taps.like(vector[None, :, None])
     images = on_cpu(_images(taps.values[group : group + 1], column))[0, :, :, 0]
     image = phases @ images

@@ -1,6 +1,7 @@
 """Operator norms of convolutions: known answers, tightness, and what is no convolution."""
 
 import math
+import tracemalloc
 
 import ml_dtypes
 import numpy as np
@@ -338,3 +339,25 @@ def test_a_size_with_more_digits_than_rounding_leaves_takes_no_longer() -> None:
     found = operator_norm(kernel, geometry, rtol=1e-15)
     assert found.upper is not None
     assert sigma * (1 - 1e-12) <= found.upper <= sigma * (1 + 1e-9)
+
+
+def test_a_group_of_zeros_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its vectors are zeros as well, which nothing divides by."""
+    monkeypatch.setattr(at_size, "_DENSE_WORK", 0)
+    kernel = np.zeros((4, 1, 4))
+    kernel[2:] = np.random.default_rng(0).standard_normal((2, 1, 4))
+    found = operator_norm(kernel, Geometry((3,), (1, 3), (2,), 2, (28,), None, "wrap"))
+    assert found.status == "certified"
+    assert found.lower is not None
+    assert found.lower > 0.0
+
+
+def test_a_large_kernel_takes_little_memory() -> None:
+    """The phases of many taps are made for few frequencies at a time: gigabytes otherwise."""
+    kernel = np.random.default_rng(0).standard_normal((2, 2, 40, 40))
+    tracemalloc.start()
+    found = operator_norm(kernel, None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.status == "certified"
+    assert peak < 256 << 20
