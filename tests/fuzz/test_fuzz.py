@@ -73,7 +73,7 @@ def test_a_death_a_hang_and_an_error_are_noticed(monkeypatch: pytest.MonkeyPatch
     contents = [b"sound", b"dies", b"sound", b"hangs", b"sound", b"fails", b"sound"]
     monkeypatch.setattr(fuzzing, "audited", harm)
     monkeypatch.setattr(fuzzing, "keep", keep)
-    monkeypatch.setattr(fuzzing, "SECONDS", 1)
+    monkeypatch.setattr(fuzzing, "HANG", 1)
     monkeypatch.setattr(fuzzing, "mutants", lambda *_: iter(contents))
     tally = fuzzing.run(seed, len(contents))
     assert tally.read == 4
