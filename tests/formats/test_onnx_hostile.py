@@ -12,7 +12,6 @@ from tests.formats.mutants import mutants
 from tests.formats.opening import expect, largest, read_all
 from tests.hostile.cases import Case
 from tests.hostile.onnx_files import (
-    CALL,
     CASES,
     INNER,
     MATMUL,
@@ -27,6 +26,7 @@ from tests.hostile.onnx_files import (
     sparse,
     write,
 )
+from tests.hostile.onnx_files import node as make_node
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
@@ -100,9 +100,8 @@ def test_a_data_file_that_changes_is_noticed(tmp_path: Path) -> None:
 
 
 def test_mutants_are_read_or_refused_in_time(tmp_path: Path) -> None:
-    nodes = [TRUE, conditional([constant(WEIGHT), INNER]), CALL]
-    del nodes[2].output[:]
-    nodes[2].output.append("z")
+    call = make_node("x", "z", "F", domain="local")
+    nodes = [TRUE, conditional([constant(WEIGHT), INNER]), call]
     proto = model(
         nodes,
         [outside(("location", "w.bin"), ("offset", "0"))],
