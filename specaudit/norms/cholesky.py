@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from specaudit.bracket import round_up
 from specaudit.norms.blocks import on_cpu
-from specaudit.norms.gram import Gram, U, gamma
+from specaudit.norms.gram import PANEL, Gram, U, gamma
 
 Matrix: TypeAlias = NDArray[np.float64] | NDArray[np.complex128]
 
@@ -78,8 +78,10 @@ def slack(diagonal: NDArray[np.float64], is_complex: bool) -> float:
 
 
 def shifted(matrix: Matrix, shift: float) -> Matrix:
-    """Return ``shift I - matrix``."""
-    result = np.negative(matrix)
+    """Return ``shift I - matrix`` on the diagonal and below; above it, anything."""
+    result = np.empty_like(matrix)
+    for j in range(0, matrix.shape[0], PANEL):  # what is not written takes no memory either
+        np.negative(matrix[j:, j : j + PANEL], out=result[j:, j : j + PANEL])
     diagonal = result.reshape(-1)[:: matrix.shape[0] + 1]
     diagonal[...] = diagonal.real + shift  # what is imaginary there is rounding
     return result

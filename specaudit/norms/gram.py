@@ -13,7 +13,7 @@ from specaudit.operators import Array
 U = 2.0**-53
 # Columns of a panel: GEMM on panels of the lower triangle alone runs as fast as SYRK, adds
 # in an order that is known, needs little scratch, and is the same call in every library.
-_PANEL = 512
+PANEL = 512
 
 
 def gamma(operations: int, *, is_complex: bool = False) -> float:
@@ -81,8 +81,8 @@ class Gram:
         kind = np.complex128 if tall.is_complex else np.float64
         matrix = tall.like(np.zeros((n, n), dtype=kind))
         for _, block in tall.blocks():
-            for j in range(0, n, _PANEL):
-                stop = j + _PANEL
+            for j in range(0, n, PANEL):
+                stop = j + PANEL
                 panel = block[:, j:stop]
                 # Times itself, which NumPy sees and does by SYRK, at half the price.
                 matrix[j:stop, j:stop] += _adjoint(panel) @ panel
@@ -102,11 +102,11 @@ class Gram:
 
     def product(self, vector: Array) -> Array:
         """Return ``G v``; half of G is read, and each panel from the cache the second time."""
-        if self.size <= _PANEL:
+        if self.size <= PANEL:
             return self.matrix @ vector
         result = namespace(vector).zeros_like(vector)
-        for j in range(0, self.size, _PANEL):
-            stop = j + _PANEL
+        for j in range(0, self.size, PANEL):
+            stop = j + PANEL
             below = self.matrix[stop:, j:stop]
             result[j:] += self.matrix[j:, j:stop] @ vector[j:stop]
             result[j:stop] += _adjoint(below) @ vector[stop:]

@@ -1,8 +1,8 @@
 """Krylov methods with full reorthogonalisation: Lanczos on G, Golub-Kahan on A itself."""
 
+import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from specaudit.operators import Array, LinearOperator
 STEPS = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Ritz:
     """What a Krylov space knows of the largest eigenvalue of ``A* A``.
 
@@ -90,6 +90,35 @@ def tridiagonalise(
     vector = basis[:k].T @ _like(vectors[:, -1], basis)
     value = max(float(values[-1]), 0.0)
     return Ritz(value, vector, values, betas[:k], k, tolerance, exhausted)
+
+
+def refined(product: Callable[[Array], Array], rough: Ritz) -> tuple[Ritz, bool]:
+    """Return a Ritz pair found in single precision as double precision sees it.
+
+    Parameters
+    ----------
+    product : callable, (n,) -> (n,)
+        Of the matrix itself, in double precision.
+    rough : Ritz
+        From `tridiagonalise` on the rounded matrix.
+
+    Returns
+    -------
+    Ritz, bool
+        With the quotient of the vector on the matrix itself, and whether its residual meets
+        the accuracy that `rough` aimed at, by the same rule. A vector that rounding moved by
+        e lowers the quotient only by a multiple of e**2.
+    """
+    vector = np.asarray(rough.vector, dtype=np.float64)
+    vector /= _length(vector)
+    image = product(vector)
+    value = max(_real(vector @ image), 0.0)
+    residual = _length(image - value * vector)
+    values = np.append(rough.values[:-1], value)
+    found = dataclasses.replace(
+        rough, value=value, vector=vector, values=values, matvecs=rough.matvecs + 1
+    )
+    return found, _met(values, residual, rough.accuracy)
 
 
 def bidiagonalise(
