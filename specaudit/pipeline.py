@@ -3,9 +3,11 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 _OUTSIDE_PRODUCT = {"embedding": "embeddings", "scale": "scales of norm layers"}
 # Where a limit falls inside a bracket the norm is measured anew, to this relative width.
 _DECIDING_RTOL = 1e-6
+# What layers may take that are measured side by side; a larger one has all threads to itself.
+_SIDE_BY_SIDE_BYTES = 250 << 20
 _RANK: tuple[Status, ...] = ("certified", "estimate", "not_computed", "unbounded", "non_finite")
 _ASSUMES = "the layers act one after another and nothing between them stretches"
 
@@ -188,13 +192,25 @@ def measure(
     measure_one = partial(
         _measure_one, settings=prepared.settings, spectrum=spectrum, limit_of=limit_of
     )
-    if jobs == 1 or len(prepared.layers) < 2:
-        yield from map(measure_one, prepared.layers)
-        return
-    from joblib import Parallel, delayed  # 0.2 s, which one job does not pay
+    if norms.devices.resolve(prepared.settings.device) != "cpu":
+        jobs = 1  # one layer fills a device
+    for is_small, run in groupby(
+        prepared.layers, lambda layer: norms.working_bytes(layer) * jobs <= _SIDE_BY_SIDE_BYTES
+    ):
+        layers = list(run)
+        if not is_small or jobs == 1:
+            yield from map(measure_one, layers)
+            continue
+        workers = jobs if _is_worth_threads(layers) else 1
+        with ThreadPoolExecutor(workers) as pool, norms.one_thread():
+            yield from pool.map(measure_one, layers)
 
-    parallel = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")
-    yield from parallel(delayed(measure_one)(layer) for layer in prepared.layers)
+
+def _is_worth_threads(layers: Sequence[Layer]) -> bool:
+    """Whether BLAS, which runs side by side, takes longer than Python, which does not."""
+    return any(layer.kind.startswith("convolution") for layer in layers) or (
+        sum(map(norms.working_bytes, layers)) >= len(layers) << 17
+    )
 
 
 def _measure_one(

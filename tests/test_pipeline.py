@@ -1,9 +1,17 @@
-"""The report as a whole: what the product says of itself."""
+"""The report as a whole: what the product says of itself, and that jobs change nothing."""
 
+import time
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from specaudit.pipeline import multiply
+from specaudit import norms, pipeline
+from specaudit.errors import UnreadableModel
+from specaudit.pipeline import audit, multiply
 from specaudit.report import Measurement, Norm
+
+SAMPLES = Path(__file__).parents[1] / "sample_models"
 
 
 def layer(name, upper, kind="linear", status="certified"):
@@ -29,3 +37,33 @@ def test_one_factor_without_a_proof_leaves_no_product():
     worse = multiply([layer("b", 3.0, status="estimate"), layer("c", 3.0, status="non_finite")])
     assert (worse.status, worse.reason) == ("non_finite", "the norm of c is non_finite")
     assert multiply([layer("e", 9.0, "embedding")]).status == "not_computed"
+
+
+def timeless(report):
+    return [msgspec.structs.replace(one, seconds=0.0) for one in report.layers]
+
+
+@pytest.mark.parametrize("name", ["cnn.pt", "transformer.pt", "lstm.pt"])
+def test_jobs_change_nothing(name, monkeypatch):
+    one = timeless(audit(SAMPLES / name))
+    assert timeless(audit(SAMPLES / name, jobs=3)) == one
+    # Some side by side, some alone: the order stays.
+    sizes = sorted(norms.working_bytes(layer) for layer in pipeline.prepare(SAMPLES / name).layers)
+    monkeypatch.setattr(pipeline, "_SIDE_BY_SIDE_BYTES", 3 * sizes[len(sizes) // 2])
+    assert timeless(audit(SAMPLES / name, jobs=3)) == one
+
+
+def test_after_an_error_what_waits_is_not_measured(monkeypatch):
+    begun = []
+
+    def measure(layer, settings):
+        begun.append(layer.name)
+        if len(begun) == 1:
+            raise UnreadableModel("broken", where=layer.name)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(norms, "measure", measure)
+    prepared = pipeline.prepare(SAMPLES / "transformer.pt")
+    with pytest.raises(UnreadableModel, match="broken"):
+        list(pipeline.measure(prepared, jobs=2))
+    assert len(begun) < len(prepared.layers) / 2

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
@@ -24,6 +26,7 @@ Choice = Literal["auto", "always", "never"]
 FormatName = Literal["text", "json", "csv", "md", "html", "sarif", "junit", "github"]
 PageName = Literal["text", "json", "md", "html"]
 _NUMBERS, _SELECTION, _OUTPUT = "Numbers", "Selection", "Output"
+_MOST_JOBS = 8
 _TALK = {"jobs", "format", "report", "quiet", "verbose", "color", "progress", "debug"}
 
 
@@ -85,7 +88,9 @@ class Shared:
     jobs: Annotated[
         str,
         typer.Option(
-            metavar="N|auto", help="Layers measured side by side.", rich_help_panel=_NUMBERS
+            metavar="N|auto",
+            help="Layers measured side by side; large ones are measured alone.",
+            rich_help_panel=_NUMBERS,
         ),
     ] = "auto"
     max_memory: Annotated[
@@ -318,11 +323,13 @@ def size_bytes(text: str) -> int:
 def jobs(text: str) -> int:
     """Return how many layers to measure side by side.
 
-    ``auto`` is one: LAPACK uses every core on one layer, and a second layer in memory would
-    double the peak that the memory promise is about.
+    ``auto`` is one for each core, up to eight: what is small is measured side by side with
+    one BLAS thread each, what is large alone with all of them.
     """
     if text == "auto":
-        return 1
+        known = sys.platform == "linux"  # a container may have fewer cores than the machine
+        cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+        return min(cores, _MOST_JOBS)
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--jobs {text}: not a number of jobs", help="try --jobs 2")
     return int(text)

@@ -13,10 +13,11 @@ from specaudit.norms import devices, exact
 from specaudit.norms import loss as rounding
 from specaudit.norms.blocks import Tall, peak_and_defects
 from specaudit.norms.spectral import METHODS, measured, spectral_norm
+from specaudit.norms.threads import one_thread
 from specaudit.operators import Layer, dense, flattened, widen
 from specaudit.report import Measurement, Norm, Settings, Spectrum
 
-__all__ = ["METHODS", "measure", "spectral_norm", "spectrum"]
+__all__ = ["METHODS", "measure", "one_thread", "spectral_norm", "spectrum"]
 
 # The width of a convolution's bracket where nobody asks for another: its bound is a maximum
 # over frequencies, and each digit costs more of them.

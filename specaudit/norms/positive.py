@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specaudit.norms.blocks import namespace, on_cpu
+from specaudit.norms.threads import one_thread
 from specaudit.operators import Array
 
 # Up to this order NumPy's matrices are eliminated side by side, past it one by one by LAPACK.
@@ -30,8 +31,13 @@ def factorise(stack: Array) -> NDArray[np.bool_]:
     device, with products of panels.
     """
     if isinstance(stack, np.ndarray) and stack.shape[1] > _SIDE_BY_SIDE:
-        routine = _lapack_in_place if stack.shape[1] >= _IN_PLACE else _lapack
-        return np.array([routine(matrix) for matrix in stack], dtype=np.bool_)
+        routine = _lapack
+        if stack.shape[1] >= _IN_PLACE:
+            import scipy.linalg.lapack  # noqa: F401  before its threads are counted
+
+            routine = _lapack_in_place
+        with one_thread():
+            return np.array([routine(matrix) for matrix in stack], dtype=np.bool_)
     with np.errstate(all="ignore"):  # a matrix that has failed runs on, into NaN
         return _eliminate(stack)
 

@@ -1,0 +1,68 @@
+"""BLAS on one thread: while anybody is inside, and not a moment longer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg.lapack  # noqa: F401  its OpenBLAS counts too
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from specaudit import norms
+from specaudit.norms import one_thread
+from specaudit.norms.positive import factorise
+from specaudit.operators import Layer
+from specaudit.pipeline import audit
+from specaudit.report import Measurement, Settings
+
+SAMPLES = Path(__file__).parents[2] / "sample_models"
+
+
+def counts() -> set[int]:
+    return {
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    }
+
+
+def test_one_thread_inside_and_as_many_as_before_outside() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        with one_thread():
+            with one_thread():
+                assert counts() == {1}
+            assert counts() == {1}
+        assert counts() == {2}
+        with pytest.raises(ZeroDivisionError), one_thread():
+            _ = 1 / 0
+        assert counts() == {2}
+
+
+def test_side_by_side_and_as_many_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[int]] = []
+    plain = norms.measure
+
+    def measure(layer: Layer, settings: Settings) -> Measurement:
+        seen.append(counts())
+        return plain(layer, settings)
+
+    monkeypatch.setattr(norms, "measure", measure)
+    with threadpool_limits(2, user_api="blas"):
+        audit(SAMPLES / "cnn.pt", jobs=3)
+        assert seen
+        assert all(found == {1} for found in seen)
+        assert counts() == {2}
+
+
+def test_factorisations_run_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    from specaudit.norms import positive
+
+    seen: list[set[int]] = []
+    plain = positive._sound
+
+    def sound(factor: np.ndarray) -> bool:
+        seen.append(counts())
+        return plain(factor)
+
+    monkeypatch.setattr(positive, "_sound", sound)
+    with threadpool_limits(2, user_api="blas"):
+        assert factorise(np.stack([np.eye(n) * 2.0 for n in [300] * 3])).all()
+        assert factorise(np.stack([np.eye(n) * 2.0 for n in [30] * 3])).all()
+    assert seen == [{1}] * 6
