@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 _OUTSIDE_PRODUCT = {"embedding": "embeddings", "scale": "scales of norm layers"}
 # Where a limit falls inside a bracket the norm is measured anew, to this relative width.
 _DECIDING_RTOL = 1e-6
-# What layers may take that are measured side by side; a larger one has all threads to itself.
-_SIDE_BY_SIDE_BYTES = 250 << 20
+# What layers that are measured side by side may take, besides what the largest takes alone;
+# those that take more have all threads to themselves, one at a time.
+_SIDE_BY_SIDE_BYTES = 128 << 20
 _RANK: tuple[Status, ...] = ("certified", "estimate", "not_computed", "unbounded", "non_finite")
 _ASSUMES = "the layers act one after another and nothing between them stretches"
 
@@ -194,8 +195,9 @@ def measure(
     )
     if norms.devices.resolve(prepared.settings.device) != "cpu":
         jobs = 1  # one layer fills a device
+    room = _SIDE_BY_SIDE_BYTES + 2 * max(map(weight_bytes, prepared.layers), default=0)
     for is_small, run in groupby(
-        prepared.layers, lambda layer: norms.working_bytes(layer) * jobs <= _SIDE_BY_SIDE_BYTES
+        prepared.layers, lambda layer: norms.working_bytes(layer) * jobs <= room
     ):
         layers = list(run)
         if not is_small or jobs == 1:
