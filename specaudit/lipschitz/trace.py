@@ -121,6 +121,8 @@ def _record(
     elif any(gain != ZERO for gain in gains):
         context.moving.update(outputs)
         name = match.name if match else ""
+        weighed = context.passed_on(inputs, outputs) + effect.weighed
+        context.weighed.update(dict.fromkeys(outputs, weighed))
         option = Option(gains, effect.joint)
         found.steps.append(
             Step(node.name, node.op, inputs, outputs, (option,), name, effect.selects)
