@@ -67,6 +67,7 @@ class Context:
         self.moving: set[str] = set()
         self.varying: set[str] = set()
         self.weighed: dict[str, tuple[str, ...]] = {}
+        self.channels: dict[str, tuple[Facts, ...]] = {}
         self.casts_are_sources = False
         self.assumptions: dict[str, None] = outer.assumptions if outer else {}
 
