@@ -8,7 +8,8 @@ from specaudit.graphs.site import Dimension, Shape, Type
 from specaudit.model import Graph, ValueInfo
 
 Symbols = dict[str, int]
-NAMELESS = {"", "?", "*", "-1", "None", "none", "unknown"}  # what converters write for "any"
+NAMELESS = {"", "*", "-1", "None", "none", "unknown"}  # what converters write for "any"
+OWN = "?"  # begins the names that `named` gives; what a file begins with it says "any" as well
 
 
 def symbols_of(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> Symbols:
@@ -68,18 +69,35 @@ def bound(shape: Shape, symbols: Mapping[str, int]) -> Shape:
 def _dimension(item: Dimension, symbols: Mapping[str, int]) -> Dimension:
     if not isinstance(item, str):
         return item
-    return None if item in NAMELESS else symbols.get(item, item)
+    return None if item in NAMELESS or item.startswith(OWN) else symbols.get(item, item)
+
+
+def named(type_: Type, name: str) -> Type:
+    """The type with a symbol for each dimension that nothing is known of: its own.
+
+    What keeps the dimension then keeps the symbol, and two tensors can be seen to agree in it.
+    """
+    if type_.shape is None or None not in type_.shape:
+        return type_
+    shape = (f"{OWN}{name}[{k}]" if n is None else n for k, n in enumerate(type_.shape))
+    return replace(type_, shape=tuple(shape))
 
 
 def typed(info: ValueInfo, type_: Type) -> ValueInfo:
     """A declaration brought up to what is known."""
-    return replace(info, dtype=type_.dtype, shape=type_.shape)
+    return replace(info, dtype=type_.dtype, shape=nameless(type_.shape))
+
+
+def nameless(shape: Shape) -> Shape:
+    """The shape as others see it, without the symbols of our own."""
+    return None if shape is None else tuple(None if _own(item) else item for item in shape)
 
 
 def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[Type, bool]:
     """What is inferred, completed by what the file declares.
 
-    A symbol that was inferred stands for any number, so a declared one does not replace it.
+    A symbol that was inferred stands for any number, so a declared one does not replace it,
+    unless it is one that `named` gave and what is declared is a number.
 
     Returns
     -------
@@ -108,8 +126,14 @@ def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[
             )
         return Type(dtype, inferred.shape), False
     pairs = list(zip(inferred.shape, declared.shape, strict=True))
-    assumed = any(mine is None and isinstance(theirs, int) for mine, theirs in pairs)
-    return Type(dtype, tuple(b if a is None else a for a, b in pairs)), assumed
+    taken = [a is None or (_own(a) and isinstance(b, int)) for a, b in pairs]
+    assumed = any(isinstance(b, int) for (_, b), took in zip(pairs, taken, strict=True) if took)
+    shape = tuple(b if took else a for (a, b), took in zip(pairs, taken, strict=True))
+    return Type(dtype, shape), assumed
+
+
+def _own(item: Dimension) -> bool:
+    return isinstance(item, str) and item.startswith(OWN)
 
 
 def _contradict(inferred: tuple[Dimension, ...], declared: tuple[Dimension, ...]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from specaudit import limits
 from specaudit.errors import UnreadableModel
-from specaudit.graphs.bind import declared_types, merged
+from specaudit.graphs.bind import declared_types, merged, named
 from specaudit.graphs.fold import Budget, Folder
 from specaudit.graphs.inline import Flat, subgraphs
 from specaudit.graphs.order import Captures, captured, ordered
@@ -195,7 +195,9 @@ class Knowledge:
         if len(inferred.shape or ()) > limits.TENSOR_RANK:
             inferred = Type(inferred.dtype)
         strict = self.outer is None and not self.shared.symbols
-        self.types[name], assumed = merged(inferred, declared, name, strict=strict)
+        found, assumed = merged(inferred, declared, name, strict=strict)
+        # In a loop's body a value may have another size each time.
+        self.types[name] = named(found, name) if self.outer is None else found
         if assumed:
             self.assumed.append(name)
 

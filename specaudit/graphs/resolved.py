@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from specaudit.graphs.bind import bound, symbols_of, typed
+from specaudit.graphs.bind import bound, nameless, symbols_of, typed
 from specaudit.graphs.fold import Budget, sources
 from specaudit.graphs.inline import flatten, subgraphs
 from specaudit.graphs.knowledge import Knowledge, Shared
@@ -122,6 +122,14 @@ class ResolvedGraph:
 
     def shape(self, name: str) -> Shape:
         """Shape as far as it is known: a number, a symbol or None for each dimension."""
+        return nameless(self._knowledge.type_of(name).shape)
+
+    def dimensions(self, name: str) -> Shape:
+        """As `shape`, with a symbol of our own in the place of None.
+
+        Where two values have the same one, they have the same size, whatever it is; only
+        in the body of a loop, where it may be another one each time, None remains.
+        """
         return self._knowledge.type_of(name).shape
 
     def dtype(self, name: str) -> str | None:
@@ -158,7 +166,7 @@ class ResolvedGraph:
         if value is None or value.dtype.kind not in "iuO" or value.ndim > 1:
             return None
         if value.ndim:
-            return tuple(value.tolist())
+            return nameless(tuple(value.tolist()))
         return int(value) if value.dtype != object else None
 
     def roots(self, name: str) -> tuple[Weight, ...]:

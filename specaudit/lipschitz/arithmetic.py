@@ -31,6 +31,8 @@ def spread(node: Node, context: Context, index: int) -> Magnitude:
     name = node.inputs[index]
     if not context.live(name):
         return ZERO
+    if len(node.inputs) == 1:
+        return ONE
     others = tuple(other for k, other in enumerate(node.inputs) if k != index)
     return context.repeated(name, node.outputs[0], others)
 

@@ -2,7 +2,9 @@
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import TYPE_CHECKING, TypeVar
 
 from specaudit.bracket import ONE, Magnitude
@@ -37,6 +39,15 @@ class Context:
         By name of a graph input; ``""`` or ``"*"`` stands for every input not named.
     outer : Context, optional
         Of the graph around a subgraph, where names that are not found here are looked up.
+
+    Notes
+    -----
+    `weighed` has the sizes nobody knows that a value is multiplied by the root of before its
+    changes are measured. A mean over n elements shrinks by ``1/sqrt(n)``; where n is a
+    symbol, the rule says gain 1 for ``sqrt(n)`` times the output. Whoever spreads the value
+    over n elements again, as the gate of a squeeze-and-excitation block is, has that root
+    already. Constants do not change when input and output are multiplied alike, and sizes
+    are at least 1, so a root may be left out wherever it is not needed (`passed_on`).
     """
 
     def __init__(
@@ -55,6 +66,8 @@ class Context:
         self.known: dict[str, Facts] = {}
         self.moving: set[str] = set()
         self.varying: set[str] = set()
+        self.weighed: dict[str, tuple[str, ...]] = {}
+        self.channels: dict[str, tuple[Facts, ...]] = {}
         self.casts_are_sources = False
         self.assumptions: dict[str, None] = outer.assumptions if outer else {}
 
@@ -93,7 +106,7 @@ class Context:
 
     def shape(self, name: str) -> tuple[Dimension, ...]:
         """The shape of a tensor as far as it is known."""
-        shape = self.resolved.shape(name)
+        shape = self.resolved.dimensions(name)
         if shape is None:
             raise Missing(f"needs the shape of {name}: {self._advice(name, None)}")
         return shape
@@ -133,12 +146,39 @@ class Context:
         sizes = tuple(size for size in shape if isinstance(size, int))
         return sizes if len(sizes) == len(shape) else None
 
-    def copies(self, name: str, out: str, others: tuple[str, ...] = ()) -> int:
+    def averaged(self, name: str, axes: Iterable[int]) -> tuple[int, tuple[str, ...]]:
+        """How many elements lie along some axes: a number (1 or more), times these symbols."""
+        shape = self.shape(name)
+        sizes = [shape[axis] for axis in axes]
+        count = math.prod(size for size in sizes if isinstance(size, int))
+        return max(count, 1), tuple(size for size in sizes if isinstance(size, str))
+
+    def passed_on(self, inputs: Iterable[str], outputs: Iterable[str]) -> tuple[str, ...]:
+        """The roots that all the live inputs have and no output has used up.
+
+        An output with an axis of that size may be what an input was spread over.
+        """
+        held = [Counter(self.weighed.get(name, ())) for name in inputs if self.live(name)]
+        if not held:
+            return ()
+        left = reduce(Counter.__and__, held)
+        for out in outputs if left else ():
+            shape = self.resolved.dimensions(out)
+            left = Counter(
+                {} if shape is None else {size: n for size, n in left.items() if size not in shape}
+            )
+        return tuple(left.elements())
+
+    def copies(
+        self, name: str, out: str, others: tuple[str, ...] = (), held: tuple[str, ...] = ()
+    ) -> int:
         """How many elements of `out` one element of `name` is broadcast to, at most.
 
         `others` are all the other operands, where there are some: an axis along which
-        each of them has size 1 is as long in `out` as in `name`.
+        each of them has size 1 is as long in `out` as in `name`. The sizes `held` are
+        left out, each once.
         """
+        left = list(held)
         mine, whole = self.shape(name), self.shape(out)
         lead = len(whole) - len(mine)
         copies = 1
@@ -150,15 +190,22 @@ class Context:
                 continue
             if axis >= lead and others and all(self._is_one(o, axis - len(whole)) for o in others):
                 continue
+            if isinstance(size, str) and size in left:
+                left.remove(size)
+                continue
             # A named dimension that meets a number may turn out to be 1 and be repeated.
             copies *= self.size(out, axis)
         return copies
 
     def repeated(self, name: str, out: str, others: tuple[str, ...]) -> Magnitude:
-        """Square root of `copies`; 1 without any shape where the other operands are scalars."""
-        if all(self._is_scalar(other) for other in others):
+        """Square root of `copies`; 1 without any shape where the other operands are scalars.
+
+        Without the roots that `name` is weighed by: `out` has to be the output of the node
+        whose rule asks, for only there they count as used up.
+        """
+        if others and all(self._is_scalar(other) for other in others):
             return ONE
-        return root(self.copies(name, out, others))
+        return root(self.copies(name, out, others, self.weighed.get(name, ())))
 
     def _is_one(self, name: str, axis: int) -> bool:
         shape = self.resolved.shape(name)
@@ -203,7 +250,7 @@ class Context:
 
     def _advice(self, name: str, symbol: str | int | None) -> str:
         for value in self.resolved.inputs:
-            if isinstance(symbol, str) and value.shape and symbol in value.shape:
+            if symbol is not None and symbol in (self.resolved.dimensions(value.name) or ()):
                 return f"give --input-shape {value.name}=…"
         for value in self.resolved.inputs:
             if value.shape is None or not all(isinstance(size, int) for size in value.shape):

@@ -40,10 +40,7 @@ def batch_normalization(node: Node, context: Context) -> Effect | tuple[Effect, 
     size = float(np.abs(scale).max()) if scale.size else 0.0
     gain = magnitude(outward(0.0, size, 8).hi)
     known = context.facts(node.inputs[0])
-    parts = np.abs(shift) + 2.0 * np.abs(
-        context.value(node.inputs[3], "the mean").astype(np.float64) * scale
-    )
-    return unary(gain, _affine_facts(known, scale, shift, parts))
+    return unary(gain, _affine_facts(known, scale, shift, offset_parts(node, context)))
 
 
 def affine(node: Node, context: Context) -> tuple["NDArray[np.float64]", "NDArray[np.float64]"]:
@@ -77,10 +74,33 @@ def _affine_facts(
     if not known.is_bounded or not scale.size:
         return UNKNOWN
     size = known.magnitude
-    lo, hi = max(known.lo, -size), min(known.hi, size)
+    lo, hi = np.array([max(known.lo, -size)]), np.array([min(known.hi, size)])
+    bottom, top = affine_images(lo, hi, scale, shift, parts)
+    return outward(float(bottom.min()), float(top.max()))
+
+
+def offset_parts(node: Node, context: Context) -> "NDArray[np.float64]":
+    """Sizes of the terms of each channel's offset, which rounding is relative to."""
+    import numpy as np
+
+    scale, shift = affine(node, context)
+    average = context.value(node.inputs[3], "the mean").astype(np.float64)
+    return np.asarray(np.abs(shift) + 2.0 * np.abs(average * scale))
+
+
+def affine_images(
+    lo: "NDArray[np.float64]",
+    hi: "NDArray[np.float64]",
+    scale: "NDArray[np.float64]",
+    shift: "NDArray[np.float64]",
+    parts: "NDArray[np.float64]",
+) -> tuple["NDArray[np.float64]", "NDArray[np.float64]"]:
+    """Ends of ``scale x + shift`` for x between `lo` and `hi`, each widened by its rounding."""
+    import numpy as np
+
     ends = np.stack([scale * lo + shift, scale * hi + shift])
-    slack = 16 * 2.0**-52 * (np.abs(scale) * size + parts)
-    return outward(float((ends.min(axis=0) - slack).min()), float((ends.max(axis=0) + slack).max()))
+    slack = 16 * 2.0**-52 * (np.abs(scale) * np.maximum(-lo, hi) + parts)
+    return ends.min(axis=0) - slack, ends.max(axis=0) + slack
 
 
 def width(context: Context, name: str, axes: range) -> int | None:

@@ -76,12 +76,19 @@ def _clipped(x: str, gated: str, context: Context) -> Match | None:
         offset = _number(clip, "beta", 0.5)
     if source != x or slope == 0.0 or not (math.isfinite(lo) and math.isfinite(hi) and lo <= hi):
         return None
+    lost = 2.0**-48 * (abs(scale) * (2.0 * max(-lo, hi) + abs(offset)) + abs(shift))
     inside = [scale * (2.0 * u - offset) + shift for u in (lo, hi)]
     outside = [scale * u + shift for u in (lo, hi)]
-    slopes = max(abs(value) for value in (*inside, *outside)) * (1.0 + 8 * 2.0**-52)
-    size = max(abs(value) for value in outside) * (1.0 + 8 * 2.0**-52)
+    slopes = max(abs(value) for value in (*inside, *outside)) + lost
+    factor = ranges.Facts(min(outside) - lost, max(outside) + lost)
+    least = ranges.UNKNOWN
+    if shift == lo == 0.0 and scale > 0.0 and slope > 0.0:
+        # Where the clip is open its parabola's vertex, elsewhere above the parabola or 0.
+        least = ranges.outward(-scale * offset * offset / (4.0 * slope), math.inf, 16)
     return Match(
-        "HardSwish", (x,), lambda c: unary(magnitude(slopes), ranges.scale(c.facts(x), size))
+        "HardSwish",
+        (x,),
+        lambda c: unary(magnitude(slopes), ranges.meet(ranges.multiply(c.facts(x), factor), least)),
     )
 
 

@@ -1,6 +1,7 @@
 """Pooling over windows: averages are products of one-dimensional maps, maxima count overlaps."""
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -192,11 +193,22 @@ def lp_pool(node: Node, context: Context) -> Effect:
 
 @rule("GlobalAveragePool")
 def global_average(node: Node, context: Context) -> Effect:
-    """One over the root of the number of elements; 1 where that is not known."""
+    """One over the root of the number of elements; what is not known of it stays a root."""
     known = context.facts(node.inputs[0])
-    sizes = context.spatial(node.inputs[0])
-    gain = ONE if sizes is None else magnitude(inverse_root(float(max(math.prod(sizes), 1))))
-    return unary(gain, Facts(known.lo, known.hi))
+    facts = Facts(known.lo, known.hi)
+    return mean_over(node, context, lambda: range(2, context.rank(node.inputs[0])), facts)
+
+
+def mean_over(
+    node: Node, context: Context, axes: Callable[[], Iterable[int]], facts: Facts
+) -> Effect:
+    """A mean over some axes: ``1/sqrt(n)``; exact."""
+    try:
+        count, unknown = context.averaged(node.inputs[0], axes())
+    except Missing:
+        # A mean never stretches more than the mean of one element.
+        return unary(ONE, facts)
+    return Effect({0: magnitude(inverse_root(float(count)))}, facts=facts, weighed=unknown)
 
 
 @rule("GlobalMaxPool")

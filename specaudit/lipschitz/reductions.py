@@ -5,7 +5,7 @@ import math
 from specaudit.bracket import ONE, ZERO, Magnitude
 from specaudit.lipschitz import ranges
 from specaudit.lipschitz.context import Context, attribute, gated, integers
-from specaudit.lipschitz.normalization import inverse_root
+from specaudit.lipschitz.pooling import mean_over
 from specaudit.lipschitz.ranges import UNKNOWN, Facts, outward
 from specaudit.lipschitz.rules import (
     DISCONTINUOUS,
@@ -43,12 +43,7 @@ def linear_reduction(node: Node, context: Context) -> Effect:
     """``sqrt(n)`` for the sum, ``1/sqrt(n)`` for the mean; exact."""
     known = context.facts(node.inputs[0])
     if node.op == "ReduceMean":
-        try:
-            count = reduced(node, context)
-        except Missing:
-            # A mean never stretches more than the mean of one element.
-            return unary(ONE, Facts(known.lo, known.hi))
-        return unary(magnitude(inverse_root(float(max(count, 1)))), Facts(known.lo, known.hi))
+        return mean_over(node, context, lambda: axes(node, context), Facts(known.lo, known.hi))
     count = reduced(node, context)
     size = Facts(float(count), float(count))
     box = ranges.multiply(Facts(known.lo, known.hi), size)

@@ -53,6 +53,8 @@ class Effect:
         The outputs start a new input: an embedding chosen by integer indices.
     selects : (int, frozenset of int), optional
         The output is the first input at these indices along an axis, each taken once.
+    weighed : tuple of str
+        The gains are those of the output times the root of these sizes, which nobody knows.
     """
 
     gains: Mapping[int, Gain]
@@ -60,6 +62,7 @@ class Effect:
     facts: Facts = UNKNOWN
     source: bool = False
     selects: tuple[int, frozenset[int]] | None = None
+    weighed: tuple[str, ...] = ()
 
 
 Rule: TypeAlias = Callable[[Node, "Context"], Effect | tuple[Effect, ...]]

@@ -189,7 +189,7 @@ def repeat(node: Node, context: Context) -> Effect:
     known = context.facts(name)
     if node.op == "Expand":
         facts = widened(known, name, out, context)
-        return unary(root(context.copies(name, out)) if context.live(name) else ZERO, facts)
+        return unary(context.repeated(name, out, ()) if context.live(name) else ZERO, facts)
     count = math.prod(context.integers(node.inputs[1], "the repeats of Tile"))
     return unary(root(max(count, 0)), Facts(known.lo, known.hi))
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from specaudit.bracket import ZERO
 from specaudit.graphs import ResolvedGraph
 from specaudit.lipschitz import ranges
+from specaudit.lipschitz.channels import by_channel
 from specaudit.lipschitz.context import Context
 from specaudit.lipschitz.ranges import UNKNOWN, Facts
 from specaudit.lipschitz.rules import TABLE, UNMODELLED, Effect, Gain, Infinite, Missing
@@ -94,7 +96,7 @@ def _add(found: Trace, node: Node, match: Match | None, context: Context) -> Non
         return
     if not moving and node.op not in _BLIND and any(context.varies(name) for name in inputs):
         context.varying.update(outputs)
-    effects = _evaluate(node, match, context, moving)
+    effects = _evaluate(node, match, context)
     if 1 < len(effects) < len(node.outputs):
         # An output that its rule does not speak of must not pass for a constant.
         silent = _without(context, node, Infinite(None, f"an output of {node.op} has no rule"))
@@ -121,12 +123,36 @@ def _record(
     elif any(gain != ZERO for gain in gains):
         context.moving.update(outputs)
         name = match.name if match else ""
+        weighed = context.passed_on(inputs, outputs) + effect.weighed
+        context.weighed.update(dict.fromkeys(outputs, weighed))
         option = Option(gains, effect.joint)
         found.steps.append(
             Step(node.name, node.op, inputs, outputs, (option,), name, effect.selects)
         )
     for name in outputs:
         context.known[name] = ranges.meet(effect.facts, context.known.get(name, UNKNOWN))
+    if outputs[:1] == node.outputs[:1] and context.known[outputs[0]].is_bounded:
+        again = partial(_first_effect, node, match, context)
+        _narrow(
+            outputs[0],
+            by_channel(node, match.name if match else "", inputs, again, context),
+            context,
+        )
+
+
+def _first_effect(node: Node, match: Match | None, context: Context) -> Effect:
+    return _evaluate(node, match, context)[0]
+
+
+def _narrow(name: str, channels: tuple[Facts, ...], context: Context) -> None:
+    """Take up the intervals of a value's channels, and what all of them say of the value."""
+    if not channels:
+        return
+    known = context.known[name]
+    channels = tuple(ranges.meet(part, Facts(known.lo, known.hi)) for part in channels)
+    whole = ranges.union(channels)
+    context.channels[name] = channels
+    context.known[name] = ranges.meet(known, Facts(whole.lo, whole.hi))
 
 
 def _gain(effect: Effect, index: int, name: str, node: Node, context: Context) -> Gain:
@@ -137,9 +163,7 @@ def _gain(effect: Effect, index: int, name: str, node: Node, context: Context) -
     return Infinite("B", f"{name}, a parameter of {node.op}, depends on the network's input")
 
 
-def _evaluate(
-    node: Node, match: Match | None, context: Context, moving: bool
-) -> tuple[Effect, ...]:
+def _evaluate(node: Node, match: Match | None, context: Context) -> tuple[Effect, ...]:
     """The effects of a node; what a rule could not find out becomes an infinite gain."""
     entry = TABLE.get((node.domain, node.op))
     try:
