@@ -45,7 +45,7 @@ SPARSE_ELEMENTS: Final = 1 << 24  # a sparse tensor that is made dense
 FOLDED_BYTES: Final = 1 << 26  # one constant that a graph computes
 FOLDED_CACHE_BYTES: Final = 1 << 26  # those that are kept at hand
 FOLDED_KEPT: Final = 1 << 22  # elements of small ones that a model keeps
-MAP_ENTRIES: Final = 1 << 23  # of a convolution's input and image, at 60 bytes each
+MAP_ENTRIES: Final = 1 << 23  # of a map's input and image, at 60 bytes each
 
 # Of growth: how much more than the bytes of the file may come of them.
 
@@ -72,5 +72,6 @@ PROTOBUF_TEXT: Final = 1 << 20  # a name
 PROTOBUF_SPANS: Final = 1 << 16  # parts in which one packed field may come
 SUBGRAPH_DEPTH: Final = 32
 CALL_DEPTH: Final = 32
+SHARDS: Final = 10_000  # files of one set
 GRAPH_NODES: Final = 1_000_000  # once functions are expanded, counted before any is
 GRAPH_NAME: Final = 500  # characters of an expanded node's name

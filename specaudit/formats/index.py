@@ -78,7 +78,10 @@ def find_shards(file: ModelFile, locations: Iterable[str]) -> dict[str, str]:
     """The resolved path of each shard; all that are missing are named in one error."""
     found: dict[str, str] = {}
     problems: list[UnreadableModel] = []
-    for location in dict.fromkeys(locations):
+    distinct = dict.fromkeys(locations)
+    if len(distinct) > limits.SHARDS:
+        _refuse(f"the index names more than {limits.SHARDS} shards", file.path)
+    for location in distinct:
         try:
             found[location] = contained(file.path, location)
             if ModelFile.at(found[location]).same_file(file):

@@ -95,8 +95,8 @@ def parse_json(raw: bytes, where: str) -> dict[str, object]:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            places = {name: i for i, (name, _) in enumerate(pairs)}
+            twice = next(name for i, (name, _) in enumerate(pairs) if places[name] != i)
             _refuse(f"{shown(twice)} is there twice", where)
         return found
 

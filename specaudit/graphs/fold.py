@@ -192,7 +192,8 @@ class Folder:
         """Work for one element of the result, in elements copied."""
         if node.op not in {"MatMul", "Gemm"}:
             return 1
-        inner = (self.scope.type_of(node.inputs[0]).shape or (None,))[-1]
+        shape = self.scope.type_of(node.inputs[0]).shape if node.inputs else None
+        inner = shape[-1] if shape else None
         return 1 + inner // 8 if isinstance(inner, int) else limits.FOLDED_WORK
 
     def _run(self, plan: "_Plan", name: str) -> Array | None:

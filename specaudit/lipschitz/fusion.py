@@ -8,7 +8,7 @@ from specaudit.bracket import ONE, ZERO, Magnitude
 from specaudit.lipschitz.context import Context, OneSample
 from specaudit.lipschitz.kernels import fuse_kernels
 from specaudit.lipschitz.linear import matrix_layer
-from specaudit.lipschitz.rules import Gain, Missing, magnitude
+from specaudit.lipschitz.rules import MALFORMED, Gain, magnitude
 from specaudit.lipschitz.steps import Option, Step, finite
 from specaudit.model import Node
 
@@ -179,7 +179,7 @@ class _Plan:
             if len(parts) == 1:
                 return (Option((whole,)),)
             gains: list[Gain] = [(self._norm(run, part) + lost).min(whole) for part in parts]
-        except Missing:
+        except MALFORMED:
             return None
         return Option(tuple(gains)), Option((whole,) * len(parts), joint=True)
 

@@ -175,7 +175,7 @@ def layer_gain(gamma: Facts, count: int | None, context: Context, node: Node) ->
     from specaudit.lipschitz.linear import matrix_layer
 
     scale = np.abs(value.astype(np.float64).reshape(-1))
-    if np.sort(scale)[-2] == scale.max():
+    if not np.isfinite(scale).all() or np.sort(scale)[-2] == scale.max():
         return size
     centred = np.diag(scale) - np.outer(scale, np.full(count, 1.0 / count))
     rounding = magnitude(4 * 2.0**-52 * float(scale.max()) * 2.0 * math.sqrt(count))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_MOST_TAPS = 1 << 20  # of all windows together, where they are gone through one by one
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -118,7 +120,7 @@ def averaging_matrix(window: Window, ceil_mode: bool, counted: bool) -> "NDArray
 
     assert window.size is not None
     count = window.outputs(ceil_mode)
-    if count * window.size > 1 << 24:
+    if count * window.size > 1 << 24 or count * window.kernel > _MOST_TAPS:
         raise Missing("an axis is too long to form its averaging matrix")
     matrix = np.zeros((count, window.size))
     for row in range(count):
@@ -136,8 +138,13 @@ def averaging_matrix(window: Window, ceil_mode: bool, counted: bool) -> "NDArray
 def _infinite_average(window: Window) -> Magnitude:
     """``(1/k) sqrt(sum_j max(0, k - s|j|))``, the norm of the average on the whole line."""
     k, s = window.kernel, window.stride
-    overlaps = sum(max(0, k - s * abs(j)) for j in range(-k, k + 1))
-    return magnitude(ranges.quotient(ranges.root(overlaps), float(k)))
+    return magnitude(ranges.quotient(ranges.root(_overlaps(k, s)), float(k)))
+
+
+def _overlaps(kernel: int, stride: int) -> int:
+    """``sum_j max(0, k - s|j|)``: what a window has in common with all windows."""
+    furthest = (kernel - 1) // stride
+    return kernel * (2 * furthest + 1) - stride * furthest * (furthest + 1)
 
 
 @rule("MaxPool")
@@ -157,25 +164,27 @@ def _indices(node: Node) -> tuple[Effect, ...]:
 def _overlap(node: Node, context: Context, ceil_mode: bool) -> Magnitude:
     most = 1
     for window in windows(node, context):
-        overlap = window.overlap
-        if window.size is not None and window.size <= 1 << 16:
-            overlap = min(overlap, _counted_overlap(window, ceil_mode))
-        most *= overlap
+        most *= _counted_overlap(window, ceil_mode)
     return root(most)
 
 
 def _counted_overlap(window: Window, ceil_mode: bool) -> int:
+    """The most windows that one element of the input lies in, counted where they are few."""
     import numpy as np
 
-    assert window.size is not None
+    if window.size is None or window.size > 1 << 16:
+        return window.overlap
+    outputs = window.outputs(ceil_mode)
+    if outputs * window.kernel > _MOST_TAPS:
+        return window.overlap
     counts = np.zeros(window.size, dtype=np.int64)
-    for row in range(window.outputs(ceil_mode)):
+    for row in range(outputs):
         first = row * window.stride - window.before
         for k in range(window.kernel):
             tap = first + window.dilation * k
             if 0 <= tap < window.size:
                 counts[tap] += 1
-    return int(counts.max(initial=0))
+    return min(window.overlap, int(counts.max(initial=0)))
 
 
 @rule("LpPool")
@@ -187,7 +196,7 @@ def lp_pool(node: Node, context: Context) -> Effect:
     gain = ONE
     for window in windows(node, context):
         k, s = window.kernel, window.stride // math.gcd(window.stride, window.dilation)
-        gain = gain * root(sum(max(0, k - s * abs(j)) for j in range(-k, k + 1)))
+        gain = gain * root(_overlaps(k, s))
     return unary(gain, Facts(0.0))
 
 
@@ -259,5 +268,5 @@ def col2im(node: Node, context: Context) -> Effect:
             pads[axis + spatial],
             image[axis],
         )
-        most *= min(window.overlap, max(_counted_overlap(window, False), 1))
+        most *= max(_counted_overlap(window, False), 1)
     return unary(root(most))

@@ -51,10 +51,12 @@ def bound(
     Forward recursion and its adjoint over the steps of the graph, then both again with the
     linear runs fused; every one of the four holds, the smallest is reported.
     """
+    if not resolved.outputs:
+        return NetworkBound.not_computed("the graph has no output")
     ranges_given = _ranges(input_range)
     context, found = _trace(resolved, layers, norm_of, ranges_given)
     if not found.sources:
-        return _without_source(resolved, context)
+        return _without_source(context)
     outputs = tuple(dict.fromkeys(value.name for value in resolved.outputs))
     missing = causes(found.steps, found.sources, outputs)
     if resolved.assumed:
@@ -193,9 +195,7 @@ def _seeds(context: Context) -> dict[str, Facts]:
     return seeds
 
 
-def _without_source(resolved: ResolvedGraph, context: Context) -> NetworkBound:
-    if not resolved.outputs:
-        return NetworkBound.not_computed("the graph has no output")
+def _without_source(context: Context) -> NetworkBound:
     return NetworkBound(
         "not_computed",
         reason="the graph has no input of real numbers",

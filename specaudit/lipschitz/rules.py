@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from specaudit import limits
 from specaudit.bracket import ONE, ZERO, Magnitude
 from specaudit.lipschitz.ranges import UNKNOWN, Facts
 from specaudit.model import Node
@@ -77,6 +78,17 @@ UNMODELLED = "?"
 
 class Missing(Exception):
     """A rule needs something that nobody knows: a size, or the value of a constant."""
+
+
+def writable(entries: int, what: str) -> None:
+    """Raise `Missing` where a file declares more of something than there is memory for."""
+    if entries > limits.scaled(limits.MAP_ENTRIES):
+        raise Missing(f"{what} is too large to be written out")
+
+
+# What reading a node may raise. Files hold nodes that no checker has seen: wrong ranks, missing
+# inputs, odd attributes.
+MALFORMED = (Missing, IndexError, KeyError, ValueError, TypeError, ArithmeticError)
 
 
 def rule(*ops: str, domain: str = "") -> Callable[[R], R]:

@@ -20,6 +20,7 @@ from specaudit.lipschitz.rules import (
     root,
     rule,
     unary,
+    writable,
 )
 from specaudit.model import Node, Weight
 
@@ -227,6 +228,7 @@ def _repeats(node: Node, context: Context, mode: str) -> int:
             continue
         size = context.size(node.inputs[0], axis)
         low, high = max(before, 0), max(after, 0)
+        writable(size + low + high, "the padding")
         kept = np.arange(size)[max(-before, 0) : size - max(-after, 0)]
         if kept.size == 0:
             raise Missing("the padding is taken from nothing")

@@ -8,7 +8,16 @@ from specaudit.lipschitz.context import Context, attribute
 from specaudit.lipschitz.linear import matrix_layer
 from specaudit.lipschitz.normalization import inverse_root
 from specaudit.lipschitz.ranges import Facts
-from specaudit.lipschitz.rules import Effect, Infinite, Missing, magnitude, root, rule, unary
+from specaudit.lipschitz.rules import (
+    Effect,
+    Infinite,
+    Missing,
+    magnitude,
+    root,
+    rule,
+    unary,
+    writable,
+)
 from specaudit.model import Node
 
 if TYPE_CHECKING:
@@ -52,8 +61,11 @@ def short_fourier(node: Node, context: Context) -> Effect:
         length = window.size
     else:
         raise Missing("STFT has neither a window nor a frame length")
-    weights = np.ones(length) if window is None else window.reshape(-1) ** 2
-    most = max(float(weights[offset::step].sum()) for offset in range(min(step, length)))
+    step = min(step, length)
+    writable(length + step, "a frame of STFT")
+    weights = np.zeros(-(-length // step) * step)
+    weights[:length] = 1.0 if window is None else window.reshape(-1) ** 2
+    most = float(weights.reshape(-1, step).sum(axis=0).max())
     gain = root(length) * magnitude(most * (1.0 + (length + 4) * 2.0**-52)).sqrt()
     return unary(gain)
 
@@ -64,6 +76,7 @@ def affine_grid(node: Node, context: Context) -> Effect:
     import numpy as np
 
     size = context.integers(node.inputs[1], "the size of AffineGrid")
+    writable(4 * math.prod(size[2:]), "the grid of AffineGrid")
     aligned = bool(attribute(node, "align_corners", 0))
     axes = []
     for length in size[2:]:

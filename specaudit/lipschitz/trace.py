@@ -1,6 +1,7 @@
 """From a graph to steps: patterns first, then the rule of each node, in topological order."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,7 +11,7 @@ from specaudit.lipschitz import ranges
 from specaudit.lipschitz.channels import by_channel
 from specaudit.lipschitz.context import Context
 from specaudit.lipschitz.ranges import UNKNOWN, Facts
-from specaudit.lipschitz.rules import TABLE, UNMODELLED, Effect, Gain, Infinite, Missing
+from specaudit.lipschitz.rules import MALFORMED, TABLE, UNMODELLED, Effect, Gain, Infinite, Missing
 from specaudit.lipschitz.steps import Option, Step
 from specaudit.model import Graph, Node
 
@@ -65,12 +66,22 @@ def _wanted(context: Context, patterns: tuple[Pattern, ...]) -> Iterator[tuple[N
     for node in reversed(context.resolved.nodes):
         if needed.isdisjoint(node.outputs):
             continue
-        match = next(filter(None, (pattern(node, context) for pattern in patterns)), None)
+        match = _completed(node, context, patterns)
         chosen.append((node, match))
         needed.update(match.inputs if match else node.inputs)
         if match is None:
             needed.update(captured(context.resolved, node))
     return reversed(chosen)
+
+
+def _completed(node: Node, context: Context, patterns: tuple[Pattern, ...]) -> Match | None:
+    """The first pattern that a node completes; what does not have a form is not of it."""
+    for pattern in patterns:
+        with suppress(*MALFORMED):
+            match = pattern(node, context)
+            if match is not None:
+                return match
+    return None
 
 
 def captured(resolved: ResolvedGraph, node: Node) -> tuple[str, ...]:
@@ -175,8 +186,7 @@ def _evaluate(node: Node, match: Match | None, context: Context) -> tuple[Effect
             effect = entry(node, context)
     except Missing as missing:
         return (_without(context, node, Infinite(None, str(missing))),)
-    except (IndexError, KeyError, ValueError, TypeError, OverflowError) as error:
-        # Files hold nodes that no checker has seen: wrong ranks, missing inputs, odd attributes.
+    except MALFORMED as error:
         words = f"the node does not have the form that {node.op} must have: {error}"
         return (_without(context, node, Infinite(None, words)),)
     return effect if isinstance(effect, tuple) else (effect,)

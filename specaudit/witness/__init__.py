@@ -18,7 +18,7 @@ from specaudit.witness.evidence import Witness, least_quotient
 from specaudit.witness.inputs import Inputs
 from specaudit.witness.network import Network
 from specaudit.witness.search import Pair, Searcher
-from specaudit.witness.table import Uncovered
+from specaudit.witness.table import REFUSALS, Uncovered
 
 if TYPE_CHECKING:
     from specaudit.witness.balls import Array
@@ -112,6 +112,13 @@ def steepest(
     Only the proof of the pair counts, not how it was found: two evaluations with running
     error bounds (Higham 2002, section 3.3), at points that the model's own type holds exactly.
     """
+    try:
+        return _steepest(resolved, input_range, seed, budget)
+    except REFUSALS as problem:
+        raise Uncovered(f"the graph cannot be evaluated: {problem}") from problem
+
+
+def _steepest(resolved: ResolvedGraph, input_range: Box, seed: int, budget: int) -> Witness | None:
     network = Network(resolved)
     if network.price(_FEWEST) > budget:
         return None

@@ -12,7 +12,7 @@ from specaudit.witness import contractions, layout, normalization, pointwise, re
 from specaudit.witness.balls import Ball
 from specaudit.witness.inputs import Inputs
 from specaudit.witness.pointwise import BROADCASTING
-from specaudit.witness.table import TABLE, Uncovered, bounded
+from specaudit.witness.table import REFUSALS, TABLE, Uncovered, bounded
 
 if TYPE_CHECKING:
     from specaudit.witness.balls import Array
@@ -23,7 +23,6 @@ assert all((contractions, layout, normalization, pointwise, recurrent))
 
 _RECURRENT = ("RNN", "GRU", "LSTM")
 _MOST_TOGETHER = 1 << 22  # entries of one array, when several samples are evaluated at once
-_REFUSALS = (ValueError, IndexError, TypeError, ArithmeticError, MemoryError)
 _NODE_OVERHEAD = 100_000  # what an operation on one number costs, in multiplications
 _TAP_OVERHEAD = 20_000
 _SLIDING = ("Conv", "ConvTranspose")
@@ -56,6 +55,8 @@ class Network:
                 raise Uncovered(f"{node.op} is not evaluated")
         self.inputs = Inputs.of(resolved.inputs)
         self.outputs = tuple(dict.fromkeys(value.name for value in resolved.outputs))
+        if not self.outputs:
+            raise Uncovered("the graph has no output")
         self._constants: dict[str, Value] = {}
         self._held = 0
         self._last_use = self._last_uses()
@@ -120,7 +121,7 @@ class Network:
             if node.op in BROADCASTING:
                 bounded(*np.broadcast_shapes(*shapes))
             return TABLE[node.op](node, arguments, self.resolved.opset_of(node))
-        except _REFUSALS as problem:  # operands that do not fit: the file contradicts itself
+        except REFUSALS as problem:
             raise Uncovered(f"{node.op} cannot be evaluated: {problem}") from problem
 
     def _value(self, name: str, live: "Mapping[str, Value]") -> "Value | None":
@@ -160,7 +161,7 @@ class Network:
 
     def _cost(self) -> tuple[int, int]:
         """Multiplications for one sample, and the overhead of one call, as the shapes tell them."""
-        work = calls = 0
+        work, calls = self.inputs.size, 0  # inputs are drawn, whether or not a node reads them
         for node in self.nodes:
             size = sum(self._count(name) for name in node.outputs if name)
             repeats = self._known(node.inputs[0])[:1] if node.op in _RECURRENT else [1]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TABLE: "dict[str, Operation]" = {}
 
-
+# What evaluating may raise where operands are missing or do not fit: the file contradicts itself.
+REFUSALS = (ValueError, IndexError, TypeError, ArithmeticError, MemoryError)
 _MOST_ENTRIES = 1 << 25  # of one array: 256 MB
 
 

@@ -4,16 +4,15 @@ import json
 import os
 import resource
 import signal
-import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from tests.formats.mutants import mutants
-from tests.fuzz.seeds import SEEDS, Seed, beside
+from tests.fuzz.seeds import Seed, beside
 
 SECONDS = 10  # of the processor, so that a busy machine changes nothing
 HANG = 60
@@ -30,7 +29,8 @@ class Tally:
     refused: int = 0
     unforeseen: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-    peak_bytes: int = 0
+    seconds: float = 0.0  # of the processor, for the slowest file
+    peak_bytes: int = 0  # resident, the interpreter and NumPy included
 
     @property
     def total(self) -> int:
@@ -65,7 +65,8 @@ def batched(batch: list[bytes], path: Path, tally: Tally) -> int:
         said = [json.loads(line) for line in answers]
     _, status, usage = os.wait4(child, 0)
     tally.peak_bytes = max(tally.peak_bytes, usage.ru_maxrss * 1024)
-    for kind, text in said:
+    for kind, text, seconds in said:
+        tally.seconds = max(tally.seconds, seconds)
         if kind == "read":
             tally.read += 1
         elif kind == "refused":
@@ -100,10 +101,12 @@ def answer(batch: list[bytes], path: Path, writer: int) -> None:
         path.write_bytes(content)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         signal.alarm(HANG)
+        started = time.process_time()
         kind, text = audited(str(path))
+        seconds = time.process_time() - started
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        os.write(writer, json.dumps([kind, text]).encode() + b"\n")
+        os.write(writer, json.dumps([kind, text, seconds]).encode() + b"\n")
         if kind == "failed":
             return
 
@@ -132,34 +135,3 @@ def audited(path: str) -> tuple[str, str]:
 def refuse(name: str) -> float:
     """Refuse what is not JSON."""
     raise AssertionError(f"{name} in the document")
-
-
-def shortened() -> None:
-    """Shorten the search for lower ends, which takes the same time for every graph."""
-    from specaudit import witness
-
-    witness.steepest.__kwdefaults__["budget"] //= 1000
-
-
-def report(count: int, number: int) -> Iterator[str]:
-    """Fuzz every seed and yield a line on each."""
-    whole = Tally()
-    for seed in SEEDS:
-        tally = run(seed, count, number)
-        whole.read += tally.read
-        whole.refused += tally.refused
-        whole.failures += tally.failures
-        whole.peak_bytes = max(whole.peak_bytes, tally.peak_bytes)
-        odd = f", unforeseen {tally.unforeseen}" if tally.unforeseen else ""
-        failed = "".join(f"\n{failure}" for failure in tally.failures)
-        yield f"{seed.name}: {tally.read} read, {tally.refused} refused{odd}{failed}"
-    yield (
-        f"{whole.total} files: {whole.read} read, {whole.refused} refused, "
-        f"{len(whole.failures)} failures, at most {whole.peak_bytes >> 20} MiB"
-    )
-
-
-if __name__ == "__main__":
-    shortened()
-    for line in report(int(sys.argv[1]), int(sys.argv[2])):
-        print(line, flush=True)

@@ -33,6 +33,7 @@ def graph(
     sigma: float | None = None,
     *,
     shape: tuple[object, ...] | None = None,
+    output: bool = True,
 ) -> None:
     def make(folder: Path) -> Path:
         proto = model(nodes, initializers)
@@ -42,6 +43,8 @@ def graph(
             rank_only = onnx.ValueInfoProto(name="y")
             rank_only.type.tensor_type.elem_type = TensorProto.FLOAT
             proto.graph.output.append(rank_only)
+        if not output:
+            del proto.graph.output[:]
         return write(folder, proto)
 
     CASES.append(Case(name, outcomes, make, sigma))
@@ -114,6 +117,49 @@ graph("g_loop_endless", "OEW", [
          helper.make_tensor_value_info("c", TensorProto.BOOL, []), value("v")],
         [helper.make_tensor_value_info("d", TensorProto.BOOL, []), value("u")]))],
     [WEIGHT, array(2**62, "n", np.int64)])  # fmt: skip
+graph("g_pool_counted_huge", "OEW", [
+    node("x w", "a", "MatMul"),
+    helper.make_node("MaxPool", ["a"], ["y"], kernel_shape=[2, 2], pads=[2**40] * 4)],
+    [WEIGHT], shape=(1, 1, 4, 4))  # fmt: skip
+graph("g_affine_grid_huge", "OW", [node("x n", "y", "AffineGrid")],
+      [WEIGHT, array([1, 1, 2**14, 2**14], "n", np.int64)], shape=(1, 2, 3))  # fmt: skip
+graph("g_affine_grid_empty", "OEW", [node("x n", "y", "AffineGrid")],
+      [WEIGHT, array([1, 1, 0, 4], "n", np.int64)], shape=(1, 2, 3))  # fmt: skip
+graph("g_pad_huge", "OW", [
+    helper.make_node("Pad", ["x", "n"], ["a"], mode="reflect"), node("a", "y", "Relu")],
+    [WEIGHT, array([0, 2**40, 0, 2**40], "n", np.int64)], shape=(1, 4))  # fmt: skip
+graph("g_stft_huge", "OW", [
+    helper.make_node("STFT", ["x", "s", "", "n"], ["y"])],
+    [WEIGHT, array(1, "s", np.int64), array(2**40, "n", np.int64)],
+    shape=(1, 2**41, 1))  # fmt: skip
+graph("g_col2im_huge", "OEW", [node("x m n", "y", "Col2Im")],
+      [WEIGHT, array([2**15, 2**15], "m", np.int64), array([2**14, 2**14], "n", np.int64)],
+      shape=(1, 2**28, 2**28))  # fmt: skip
+graph("g_no_output", "W", [MATMUL], [WEIGHT], output=False)
+graph("g_input_unread_huge", "OW", [node("w", "y", "Relu")], [WEIGHT],
+      shape=(2**20, 2**20))  # fmt: skip
+graph("g_batch_sliced", "OW", [node("x w", "a", "MatMul"), node("a s n", "y", "Slice")],
+      [WEIGHT, array([0], "s", np.int64), array([2], "n", np.int64)],
+      3.0, shape=("batch", 4))  # fmt: skip
+# Operations without the operands that they must have.
+graph("g_lacks_value", "W", [
+    node("x w", "a", "MatMul"), node("a", "p", "Softmax"), node("p", "y", "MatMul")],
+    [WEIGHT], 3.0)  # fmt: skip
+graph("g_lacks_kernel", "EW", [node("x", "a", "Conv"), node("a w", "y", "MatMul")], [WEIGHT],
+      shape=IMAGE)  # fmt: skip
+graph(
+    "g_lacks_all",
+    "OEW",
+    [node("", "b", "MatMul"), node("x w", "a", "MatMul"), node("a b", "y", "Add")],
+    [WEIGHT],
+)
+
+
+@CASES.add("OEW")
+def g_lacks_ends(folder: Path) -> Path:
+    """A slice without ends whose result has a declared shape, in a run of linear nodes."""
+    nodes = [node("x w", "a", "MatMul"), node("a", "b", "Slice"), node("b w", "y", "MatMul")]
+    return write(folder, model(nodes, [WEIGHT], value_info=[value("b")]))
 
 
 def typed(kind: str) -> onnx.TensorProto:

@@ -73,7 +73,7 @@ ROWS = {
     52: ("names", "st_many st_long_name st_name_* st_good st_padded"),
     53: ("an index that climbs", "idx_dotdot idx_absolute idx_symlink idx_hf_cache"),
     54: ("broken indexes", "idx_missing_* idx_self idx_not_dict idx_value_int idx_no_map "
-         "idx_empty_map idx_deep_json idx_fifo_shard idx_good"),
+         "idx_empty_map idx_many_shards idx_deep_json idx_fifo_shard idx_good"),
     55: ("hidden and doubled tensors", "idx_extra_tensor idx_dup_across"),
     56: ("pickled shards", "idx_pickle_shard"),
     # ONNX external data
@@ -92,7 +92,7 @@ ROWS = {
          "ext_checksum_bad ext_prepacked ext_good*"),
     66: ("data named from unusual places", "ext_in_*"),
     # ONNX structure
-    67: ("order", "g_cycle g_self_loop g_unsorted g_output_dup g_undefined_*"),
+    67: ("order", "g_no_output g_cycle g_self_loop g_unsorted g_output_dup g_undefined_*"),
     68: ("one name, two values", "g_dup_init g_merge_graph_twice g_init_and_constant "
          "g_input_twice"),
     69: ("versions", "g_opset_* g_ir_*"),
@@ -104,11 +104,12 @@ ROWS = {
     74: ("weights in other places", "g_constant_node g_fn_weight g_weight_in_subgraph "
          "t_sparse_ok t_sparse_2d"),
     75: ("constants that grow", "g_constantofshape_bomb g_expand_bomb g_resize_huge "
-         "g_pool_window_huge g_loop_endless"),
+         "g_pool_* g_loop_endless g_affine_grid_huge g_pad_huge g_stft_huge g_col2im_huge"),
     76: ("weights in effect", "g_weight_via_transpose g_gemm_alpha g_weight_times_100 g_qdq "
          "g_matmul_left g_two_inputs_data"),
     77: ("dead and replaceable", "g_unused_init g_init_and_input"),
-    78: ("convolutions that cannot be", "g_conv_* g_input_huge g_input_dims_neg"),
+    78: ("operations that cannot be", "g_conv_* g_input_* g_lacks_* g_affine_grid_empty "
+         "g_batch_sliced"),
     79: ("names", "g_name_* g_unnamed_init g_empty_optype g_attribute_* g_reference_outside"),
     80: ("size", "g_nodes_20k g_paths_2_60 g_fanout_attr_ints g_good"),
     81: ("wire format", "g_unknown_fields g_group_wire g_wire_6 g_field_0 g_len_lie g_varint_* "

@@ -90,6 +90,9 @@ for label, key in {
     "st_name_proto": "__proto__",
 }.items():
     file_case(label, "O", pack({key: ENTRY}), 3.0)
+# Each is quick to find, but not by counting how often every name is there.
+distinct = ",".join(f'"{i}":0' for i in range(60_000))
+file_case("st_dup_late", "E", pack(f'{{{distinct},"59999":0}}'.encode(), b""))
 file_case("st_good", "O", GOOD, 3.0)
 file_case("st_padded", "O", pack(json.dumps({"w": ENTRY}).encode() + b"   "), 3.0)
 many = {f"w{i}": entry(data_offsets=[64 * i, 64 * i + 64]) for i in range(3000)}
@@ -176,6 +179,7 @@ for label, outcomes, weight_map, contents in [
     ("idx_value_int", "E", {"w": 1}, [GOOD]),
     ("idx_no_map", "E", None, [GOOD]),
     ("idx_empty_map", "E", {}, [GOOD]),
+    ("idx_many_shards", "E", {f"w{i}": f"{i}.safetensors" for i in range(100_000)}, []),
     ("idx_extra_tensor", "W", {"w0": "s.safetensors"}, [pack(many, DIAGONAL * 3000)]),
     ("idx_dup_across", "E", {"w": "s.safetensors", "x": "t.safetensors"}, [
         GOOD, pack({"w": ENTRY, "x": entry(data_offsets=[64, 128])}, DIAGONAL * 2)]),

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from specaudit.lipschitz import pooling
 from tests.lipschitz.networks import bound_of, model_of, quotient, runner
 
 
@@ -95,3 +96,16 @@ def test_a_variance_with_a_ceiling_bounds_no_values() -> None:
     ]
     model = model_of(nodes, {"x": (1, 4)}, constants, ["y"])
     assert bound_of(model).upper is None
+
+
+def test_a_scale_that_is_not_finite_leaves_no_finite_bound() -> None:
+    nodes = [helper.make_node("LayerNormalization", ["x", "s"], ["y"])]
+    found = bound_of(model_of(nodes, {"x": (1, 3)}, {"s": np.array([np.inf, 1.0, 2.0])}, ["y"]))
+    assert found.upper is None
+
+
+def test_the_overlaps_of_windows_are_those_that_are_counted() -> None:
+    for k in range(1, 12):
+        for s in range(1, 14):
+            counted = sum(max(0, k - s * abs(j)) for j in range(-k, k + 1))
+            assert pooling._overlaps(k, s) == counted
