@@ -17,6 +17,10 @@ from specaudit.operators import Array
 # the sine; rounding to them costs the square of 1e-8.
 _TURN = 1 << 26
 _STEPS = 8
+# How far around a point heights are sampled for a Newton step, in turns over the degree: less
+# once a step stays within that.
+_REACHES = (0.02, 0.007, 0.002, 0.001)
+_NEWTON_STEPS = 12
 _HALVINGS = 12
 _FEW_TAPS = 64
 # Groups in which the climb goes on after its first cycle.
@@ -115,6 +119,45 @@ def explore(taps: Taps, *, rtol: float, seed: int) -> Climb:
     """Climb in every group, from the real frequencies (0 and 1/2 a turn) and a few others."""
     starts = _starting_points(taps, taps.groups, seed)
     return climb(taps, np.arange(taps.groups), starts, rtol=rtol, seed=seed)
+
+
+def summit(taps: Taps, peak: Peak) -> Peak:
+    """Return the top of the hill that a peak is on, or the peak where that is no higher.
+
+    Notes
+    -----
+    Newton's method, from the quadratic that fits the heights around a point best; a climb
+    that changes frequency and vector by turns takes dozens of cycles for the same digits.
+    The height is evaluated again with its rounding, so that nothing here needs to be right.
+    """
+    values = taps.values[peak.group : peak.group + 1]
+    moves = np.array(list(product((0.0, -1.0, 1.0), repeat=taps.axes)))
+    upper = np.triu_indices(taps.axes)
+    terms = [np.ones((len(moves), 1)), moves, moves[:, upper[0]] * moves[:, upper[1]]]
+    fit = np.linalg.pinv(np.hstack(terms))
+    turns, vector = peak.frequency, taps.like(peak.vector[None, :, None])
+    narrowed = 0
+    for _ in range(_NEWTON_STEPS):
+        reach = _REACHES[narrowed]
+        around = turns + moves * (reach / taps.degrees)
+        start = namespace(vector).tile(vector, (1, 1, len(moves)))
+        heights, vectors = _lanczos(values, taps.positions, around[None], start)
+        coefficients = fit @ heights[0]
+        curvature = np.zeros((taps.axes, taps.axes))
+        curvature[upper] = coefficients[taps.axes + 1 :]
+        curvature += curvature.T
+        bends, axes = np.linalg.eigh(curvature)
+        slopes = axes.T @ coefficients[1 : taps.axes + 1]
+        # Where it does not bend down, or hardly, uphill as far as it was looked at.
+        steps = np.clip(slopes / np.maximum(-bends, np.abs(slopes) / 2 + 1e-300), -2.0, 2.0)
+        turns = turns + (axes @ steps) * (reach / taps.degrees)
+        vector = vectors[:, :, :1]
+        narrowed += bool(np.abs(steps).max() <= 1.0)
+        if narrowed == len(_REACHES):
+            break
+    _, vector = _lanczos(values, taps.positions, turns[None, None], vector)
+    found = _peak(taps, peak.group, turns, on_cpu(vector[0, :, 0]))
+    return found if found.lower > peak.lower else peak
 
 
 def heights(taps: Taps, points: Points, *, seed: int) -> NDArray[np.float64]:

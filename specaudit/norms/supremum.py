@@ -6,13 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specaudit.bracket import Bracket, round_up
-from specaudit.norms.climb import Climb, Peak, climb
+from specaudit.norms.climb import Climb, Peak, climb, summit
 from specaudit.norms.samples import Samples
 from specaudit.norms.taps import Taps
 from specaudit.norms.torus import Boxes, inflation, spares_middle
 
 # Grids finer than for this width are reached by splitting boxes only.
 _COARSEST_RTOL = 1e-2
+# For a width up to this, climbs are rationed: each costs as much as hundreds of samples.
+FINE_RTOL = 1e-3
+# Cells within which a box is taken to fail on account of the peak.
+_NEARBY = 4.0
 # Up to this many columns more than was asked for costs milliseconds: there the upper end is
 # within 1 % of the norm on an input of 64 x 64, too, if 1 % is asked for.
 _CHEAP_COLUMNS = 64
@@ -37,15 +41,18 @@ def supremum(taps: Taps, first: Climb, *, rtol: float, seed: int) -> Bracket:
 
     Notes
     -----
-    A climb from several frequencies finds a peak; the bound to prove is the peak's height
-    times 1 + rtol. A uniform grid, just fine enough for the surface at the peak to pass, is
-    tested against it (`samples.failures`); boxes that fail are split, after a climb from
-    some of them, which raises the bound where the first climb missed the highest peak.
+    A climb from several frequencies finds a peak, Newton's method its top where digits count;
+    the bound to prove is the peak's height times 1 + rtol. A uniform grid, just fine enough
+    for the surface at the peak to pass, is tested against it (`samples.failures`); boxes that
+    fail are split, after a climb from some of them, which raises the bound where the first
+    climb missed the highest peak.
     """
     if taps.columns <= _CHEAP_COLUMNS:
         rtol *= 0.6
     everyone = np.arange(taps.groups)
     peak, samples = first.peaks[0], Samples(taps)
+    if rtol <= FINE_RTOL:
+        peak = summit(taps, peak)
     rtol = max(rtol, 2.0 * samples.blur(peak.lower)) if peak.lower > 0.0 else rtol
     upper = _raised(peak.lower, rtol)
     mass = taps.mass
@@ -104,6 +111,11 @@ def _raised(lower: float, rtol: float) -> float:
 
 def _higher(taps: Taps, peak: Peak, failed: Boxes, rtol: float, seed: int) -> Peak:
     """Return the highest peak reached from some of the boxes that failed, or the old one."""
+    is_fine, coarse = rtol <= FINE_RTOL, max(rtol, FINE_RTOL)
+    if is_fine:
+        failed = failed.take(_unexplained(taps, peak, failed, rtol))
+        if len(failed) == 0:
+            return peak
     rng = np.random.default_rng(seed)
     chosen = failed.take(np.sort(rng.permutation(len(failed))[:6]))
     centres = (chosen.index + 0.5) / chosen.counts
@@ -112,9 +124,26 @@ def _higher(taps: Taps, peak: Peak, failed: Boxes, rtol: float, seed: int) -> Pe
     starts = np.stack(
         [np.resize(centres[chosen.group == group], (most, taps.axes)) for group in groups]
     )
-    cycles = 2 if rtol > 1e-3 else 8
-    found = climb(taps, groups, starts, rtol=rtol, seed=seed, cycles=cycles).peaks[0]
+    found = climb(taps, groups, starts, rtol=coarse, seed=seed, cycles=2).peaks[0]
+    if is_fine and found.lower > peak.lower * (1.0 - coarse):
+        found = summit(taps, found)
     return found if found.lower > peak.lower else peak
+
+
+def _unexplained(taps: Taps, peak: Peak, failed: Boxes, rtol: float) -> NDArray[np.bool_]:
+    """Return from which of the boxes that failed a climb may find something.
+
+    Those about the peak fail by its height, and will until they are as fine as rtol asks
+    for; if they fail once they are finer, it is the peak that is not at its top.
+    """
+    centres = (failed.index + 0.5) / failed.counts
+    is_near = np.zeros(len(failed), dtype=np.bool_)
+    for place in (peak.frequency,) if taps.is_complex else (peak.frequency, -peak.frequency):
+        apart = np.abs((centres - place + 0.5) % 1.0 - 0.5) * failed.counts
+        is_near |= (apart <= _NEARBY).all(axis=1)
+    is_near &= failed.group == peak.group
+    losses = failed.ratios(taps.degrees) - 1.0
+    return np.asarray(~is_near | (losses.sum(axis=1) < rtol / 8), dtype=np.bool_)
 
 
 def _counts(taps: Taps, peak: Peak, rtol: float, typical: float) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from specaudit.norms.convolution import Placed, entries
 from specaudit.norms.flat import flat_norm
 from specaudit.norms.padding import factor, worst_multiplicity
 from specaudit.norms.spectral import _scaled_back
-from specaudit.norms.supremum import supremum
+from specaudit.norms.supremum import FINE_RTOL, supremum
 from specaudit.norms.taps import Taps
 from specaudit.operators import Array, widen
 from specaudit.report import Geometry, Norm
@@ -164,7 +164,7 @@ def _bracket(
     elif known.padding_mode != "constant":
         stretch = _worst_stretch(tuple(int(size) for size in kernel.shape[2:]), known)
     if taps.axes:
-        first = explore(taps, rtol=rtol, seed=seed)
+        first = explore(taps, rtol=max(rtol, FINE_RTOL), seed=seed)  # supremum goes on from there
         bracket, method = supremum(taps, first, rtol=rtol, seed=seed), "symbol"
     else:
         rtol = min(rtol, EXACT_RTOL)

@@ -1,6 +1,8 @@
 """The supremum of a symbol is bracketed, as tightly as asked, at little cost."""
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from specaudit.norms.climb import explore, heights
+from specaudit.norms import supremum as module
+from specaudit.norms.climb import Climb, climb, explore, heights, summit
 from specaudit.norms.samples import Samples
 from specaudit.norms.supremum import supremum
 from specaudit.norms.taps import Taps
@@ -149,3 +152,54 @@ def test_digits_past_rounding_are_not_asked_for_in_vain(rank: int) -> None:
         blur = 3.0 * Samples(taps).blur(first.peaks[0].lower)
         assert found.relative_width <= max(rtol, blur)
         assert found.upper >= brute(taps, 24)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("kind", [np.float64, np.complex128])
+def test_a_summit_is_a_top(rank: int, kind: type) -> None:
+    """Around it nothing is higher, by more than second order leaves of a tiny step."""
+    rng = np.random.default_rng(rank)
+    parts = rng.standard_normal((2, 6, 5, *(3,) * rank))
+    kernel = (parts[0] + 1j * parts[1]) if kind is np.complex128 else parts[0]
+    taps = taps_of(kernel)
+    top = summit(taps, explore(taps, rtol=1e-2, seed=0).peaks[0])
+    moves = np.concatenate([np.eye(rank), -np.eye(rank)])
+    for reach in (1e-2, 1e-3, 1e-4):
+        waves = np.exp(-2j * np.pi * (top.frequency + reach * moves) @ taps.positions.T)
+        around = np.linalg.norm(np.einsum("bt,tij->bij", waves, taps.values[0]), 2, axis=(1, 2))
+        assert around.max() <= top.lower * (1 + 1e-11)
+
+
+def test_a_low_hill_does_not_hide_a_higher_one_beside_it() -> None:
+    """Climbs are rationed where digits count; what they would have found is found still."""
+    rng = np.random.default_rng(3)
+    taps = taps_of(rng.standard_normal((4, 4, 9, 9)))
+    first = explore(taps, rtol=1e-2, seed=0)
+    best = supremum(taps, first, rtol=1e-6, seed=0)
+    climbed = [explore(taps, rtol=1e-2, seed=seed).peaks for seed in range(6)]
+    hills = [peak for peaks in climbed for peak in peaks if peak.lower < 0.99 * best.lower]
+    assert hills, "the symbol has one hill only: no test"
+    for hill in hills:
+        found = supremum(taps, replace(first, peaks=(hill,)), rtol=1e-6, seed=0)
+        assert found.upper <= best.upper * (1 + 1e-9)
+        assert found.lower >= best.lower * (1 - 1e-9)
+
+
+def test_few_climbs_are_made_where_digits_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a symbol with one clear peak, halving its boxes a dozen times takes no climb each."""
+    calls: list[int] = []
+
+    def counted(*arguments: Any, **named: Any) -> Climb:
+        calls.append(1)
+        return climb(*arguments, **named)
+
+    monkeypatch.setattr(module, "climb", counted)
+    rng = np.random.default_rng(0)
+    few = 0
+    for _ in range(5):
+        taps = taps_of(rng.standard_normal((16, 12, 3, 3)))
+        found = supremum(taps, explore(taps, rtol=1e-2, seed=0), rtol=1e-8, seed=0)
+        assert found.relative_width <= 1e-8
+        few += len(calls)
+        calls.clear()
+    assert few <= 25  # five a kernel; one a pass would be twenty
