@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import floor
 
+import numpy as np
+
 from specaudit.graphs.shapes import shape_rule
 from specaudit.graphs.site import Dimension, Shape, Site, Type, size, unknown
 
@@ -220,13 +222,15 @@ def resize(site: Site) -> Sequence[Type]:
     out = list(shape)
     for axis, factor in zip(axes, factors, strict=True):
         whole = shape[axis]
-        scaled = _scaled(whole, factor) if isinstance(whole, int) else None
-        out[axis] = whole if factor == 1 else scaled
+        found = scaled_lengths(whole, factor) if isinstance(whole, int) else ()
+        out[axis] = whole if factor == 1 else found[0] if len(found) == 1 else None
     return [Type(site.dtype(0), tuple(out))]
 
 
-def _scaled(whole: int, factor: float) -> int:
-    return int(whole * factor // 1)
+def scaled_lengths(whole: int, factor: float) -> tuple[int, ...]:
+    """The lengths that an axis may have: 5 times 1.4 is 7 in single precision, else 6."""
+    exact, rounded = whole * factor, float(np.float32(whole) * np.float32(factor))
+    return tuple({floor(exact), floor(rounded)})
 
 
 def _fitted(

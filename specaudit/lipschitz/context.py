@@ -249,10 +249,14 @@ class Context:
         return dtype is None or dtype in FLOATS or dtype.startswith(("float", "bfloat", "complex"))
 
     def _advice(self, name: str, symbol: str | int | None) -> str:
-        for value in self.resolved.inputs:
-            if symbol is not None and symbol in (self.resolved.dimensions(value.name) or ()):
+        scope = self
+        while scope.outer is not None:  # nobody can give the inputs of a body
+            scope = scope.outer
+        inputs = scope.resolved.inputs
+        for value in inputs:
+            if symbol is not None and symbol in (scope.resolved.dimensions(value.name) or ()):
                 return f"give --input-shape {value.name}=…"
-        for value in self.resolved.inputs:
+        for value in inputs:
             if value.shape is None or not all(isinstance(size, int) for size in value.shape):
                 return f"give --input-shape {value.name}=…"
         return "it is computed by the graph from its data"

@@ -77,11 +77,12 @@ def _gain(
     sizes: Mapping[str, int],
 ) -> Gain:
     # An axis of size 1 that is broadcast does not carry its letter.
-    mine = "".join(
-        letter
-        for letter, size in zip(terms[index], context.sizes(node.inputs[index]), strict=True)
-        if size == sizes[letter]
-    )
+    pairs = zip(terms, map(context.sizes, node.inputs), strict=True)
+    terms = [
+        "".join(c for c, size in zip(term, lengths, strict=True) if size == sizes[c])
+        for term, lengths in pairs
+    ]
+    mine = terms[index]
     others = [k for k in range(len(terms)) if k != index]
     constants = [context.constant(node.inputs[k]) for k in others]
     rest = "".join(dict.fromkeys("".join(terms[k] for k in others)))
@@ -89,7 +90,11 @@ def _gain(
     outer = root(math.prod(sizes[c] for c in summed))
     small = math.prod(sizes[c] for c in rest) <= _MOST_ELEMENTS
     if small and all(value is not None for value in constants):
-        values = [value for value in constants if value is not None]
+        values = [
+            value.reshape([sizes[c] for c in terms[k]])
+            for k, value in zip(others, constants, strict=True)
+            if value is not None
+        ]
         return outer * _constant_norm(node, context, mine, others, terms, out, values)
     size = 1.0
     for k in others:

@@ -68,7 +68,10 @@ def windows(node: Node, context: Context) -> list[Window]:
         length = size if isinstance(size, int) else None
         k, s, d = kernel[axis], strides[axis], dilations[axis]
         before, after = pads[axis], pads[axis + spatial]
-        if mode.startswith("SAME"):
+        if mode.startswith("SAME") and d != 1:
+            # onnxruntime leaves the dilation out of this padding, the standard does not.
+            length, before, after = None, 0, 0
+        elif mode.startswith("SAME"):
             if length is None:
                 context.size(node.inputs[0], axis + 2)
                 raise Missing("needs the size of the input, which decides the padding")
@@ -109,7 +112,7 @@ def _averages(
         padded = window.before or window.after
         if window.dilation != 1 or ceil_mode or (padded and not counted):
             context.size(node.inputs[0], axis + 2)
-            raise Missing(f"needs the shape of {node.inputs[0]}")
+            raise Missing("runtimes pad a dilated window in different ways")
         gain = gain * _infinite_average(window)
     return gain
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from specaudit.bracket import ONE, Magnitude
+from specaudit.bracket import ONE, ZERO, Magnitude
+from specaudit.graphs.shape_rules_windows import scaled_lengths
 from specaudit.lipschitz.context import Context, attribute, integers
 from specaudit.lipschitz.linear import matrix_layer
 from specaudit.lipschitz.ranges import Facts
@@ -129,10 +130,23 @@ class _Axis:
 def _along(
     node: Node, context: Context, axis: int, mode: str, given: tuple[float, ...] | None
 ) -> Magnitude:
-    size, new = context.size(node.inputs[0], axis), context.size(node.outputs[0], axis)
+    """The norm along an axis; the larger one where runtimes disagree about its length."""
+    size = context.size(node.inputs[0], axis)
+    if given is not None:
+        lines = [_Axis(size, new, given[axis]) for new in scaled_lengths(size, given[axis])]
+    else:
+        new = context.size(node.outputs[0], axis)
+        lines = [_Axis(size, new, new / max(size, 1))]
+    gain = ZERO
+    for line in lines:
+        gain = gain.max(_interpolated(node, context, axis, mode, line))
+    return gain
+
+
+def _interpolated(node: Node, context: Context, axis: int, mode: str, line: _Axis) -> Magnitude:
+    size, new = line.size, line.new
     if size > _LONGEST or new > _LONGEST or not size:
         raise Missing(f"an axis of {max(size, new)} is too long to form its interpolation")
-    line = _Axis(size, new, given[axis] if given else new / size)
     where = _transformation(node, context)
     points = [line.coordinate(where, position) for position in range(new)]
     if mode == "nearest":

@@ -4,10 +4,11 @@ from fractions import Fraction
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 from specaudit.lipschitz import pooling
-from tests.lipschitz.networks import bound_of, model_of, quotient, runner
+from tests.lipschitz.networks import bound_of, model_of, quotient, runner, steepest
 
 
 def _grows(model: onnx.ModelProto, x: np.ndarray, y: np.ndarray, box: tuple[float, float]) -> float:
@@ -109,3 +110,60 @@ def test_the_overlaps_of_windows_are_those_that_are_counted() -> None:
         for s in range(1, 14):
             counted = sum(max(0, k - s * abs(j)) for j in range(-k, k + 1))
             assert pooling._overlaps(k, s) == counted
+
+
+@pytest.mark.parametrize(
+    ("equation", "factor", "step", "exact"),
+    [
+        ("ij,ij->i", [[2.0], [1.0]], [[1.0] * 4, [0.0] * 4], 4.0),
+        ("ij,ij->", [[2.0, 3.0, 6.0, 0.0]], [[2.0, 3.0, 6.0, 0.0]] * 2, 7.0 * 2.0**0.5),
+    ],
+)
+def test_a_constant_of_size_one_meets_a_whole_axis(
+    equation: str, factor: list[list[float]], step: list[list[float]], exact: float
+) -> None:
+    """``x[2, 4]`` summed over an axis along which Einsum repeats the constant: a row of ones."""
+    node = helper.make_node("Einsum", ["x", "c"], ["y"], equation=equation)
+    model = model_of([node], {"x": (2, 4)}, {"c": np.array(factor)}, ["y"])
+    x = np.zeros((2, 4))
+    assert _grows(model, x, x + step, (-9.0, 9.0)) <= exact * (1.0 + 1e-9)
+    assert quotient(runner(model), x, x + step) >= exact * (1.0 - 1e-9)
+
+
+def test_a_length_that_single_precision_rounds_up() -> None:
+    """Five at 1.4 are seven for onnxruntime, and six in double precision: the larger counts."""
+    scales = np.array([1.0, 1.4], dtype=np.float32)
+    node = helper.make_node(
+        "Resize",
+        ["x", "", "s"],
+        ["y"],
+        mode="linear",
+        coordinate_transformation_mode="align_corners",
+    )
+    single = TensorProto.FLOAT
+    model = model_of([node], {"x": (1, 5)}, {"s": scales}, ["y"], in_type=single, out_type=single)
+    # The ends are shown by one output each, the rest by two whose weights are at most 1.
+    places = np.arange(7) * 4 / 6
+    exact = np.linalg.norm(np.maximum(0, 1 - abs(places[:, None] - np.arange(5))), 2)
+    x = np.zeros((1, 5))
+    assert runner(model)(x).size == 7
+    assert _grows(model, x, x + 1.0, (-2.0, 2.0)) == pytest.approx(exact, rel=1e-6)
+    assert steepest(runner(model), points=2) >= exact * (1 - 1e-4)
+
+
+def test_a_dilated_window_padded_to_same_has_no_agreed_average() -> None:
+    """One that onnxruntime pads by the undilated window: an element alone has norm 1."""
+    told = {"kernel_shape": [3], "strides": [3], "dilations": [2], "auto_pad": "SAME_UPPER"}
+    single = TensorProto.FLOAT
+
+    def pool(op: str, **more: int) -> onnx.ModelProto:
+        node = helper.make_node(op, ["x"], ["y"], **told, **more)
+        return model_of([node], {"x": (1, 1, 7)}, {}, ["y"], in_type=single, out_type=single)
+
+    average = pool("AveragePool", ceil_mode=1)
+    assert steepest(runner(average), points=1) > 0.99
+    found = bound_of(average)
+    assert found.status == "not_computed"
+    assert "dilated" in (found.reason or "")
+    largest = bound_of(pool("MaxPool", ceil_mode=1))
+    assert steepest(runner(pool("MaxPool", ceil_mode=1)), points=2) <= (largest.upper or 0.0)

@@ -175,6 +175,26 @@ def test_sizes_that_are_missing_are_asked_for() -> None:
     assert bound_of(model, input_shapes={"x": (1, 2, 4, 4)}).upper == pytest.approx(4.0)
 
 
+def test_a_size_missing_in_a_branch_is_asked_of_the_whole_graph() -> None:
+    """The body of an If has no inputs of its own that anybody could give a shape."""
+    pad = make("Pad", ["x", "pads"], ["r"], mode="reflect")
+    keep = make("Identity", ["x"], ["s"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in "rs"]
+    branches = [
+        helper.make_graph([n], n.op_type, [], [e]) for n, e in zip((pad, keep), ends, strict=True)
+    ]
+    node = make("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    constants = {"pads": np.array([1, 1])}
+    kinds = {"c": TensorProto.BOOL}
+    model = model_of([node], {"c": [], "x": [None]}, constants, ["y"], types=kinds)
+    found = bound_of(model)
+    assert found.status == "not_computed"
+    assert "--input-shape x=" in (found.reason or "")
+    # The first and the last element but one are shown twice.
+    known = bound_of(model, input_shapes={"x": (5,)})
+    assert known.upper == pytest.approx(math.sqrt(2.0))
+
+
 def test_rules_that_need_no_size_do_without() -> None:
     nodes = [
         make("Conv", ["x", "w"], ["h"], pads=[1, 1]),
