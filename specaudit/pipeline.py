@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -183,11 +182,17 @@ def measure(
     jobs: int = 1,
     spectrum: bool = False,
     limit_of: LimitOf | None = None,
+    settings_of: Callable[[Layer], Settings] | None = None,
 ) -> Iterator[Measurement]:
-    """Yield the measurement of each layer, in the order of the file."""
-    measure_one = partial(
-        _measure_one, settings=prepared.settings, spectrum=spectrum, limit_of=limit_of
-    )
+    """Yield the measurement of each layer, in the order of the file.
+
+    `settings_of` gives a layer settings of its own.
+    """
+
+    def measure_one(layer: Layer) -> Measurement:
+        settings = prepared.settings if settings_of is None else settings_of(layer)
+        return _measure_one(layer, settings, spectrum, limit_of)
+
     if jobs == 1 or len(prepared.layers) < 2:
         yield from map(measure_one, prepared.layers)
         return

@@ -55,14 +55,14 @@ class Overlay(Mapping[str, Values]):
         weight = self._weights[name]
         old = self[name] if name in self else weight.read()
         new = stored(np.asarray(values).reshape(weight.shape), old.dtype, name)
-        if _bytes(new) == _bytes(old):
+        if np.array_equal(_bytes(new), _bytes(old)):
             return False
         first = self._names[name][0]
         with self._lock:
             self._file.seek(0, 2)
             place, _ = self._places.setdefault(first, (self._file.tell(), new.dtype))
             self._file.seek(place)
-            self._file.write(_bytes(new))
+            self._file.write(_bytes(new).data)
         return True
 
     def drop(self) -> None:
@@ -82,10 +82,13 @@ class Overlay(Mapping[str, Values]):
     def __getitem__(self, name: str) -> Values:
         weight = self._weights[name]
         place, dtype = self._places[self._names[name][0]]
+        data = np.empty(weight.size, dtype=dtype)
+        left = _bytes(data).data
         with self._lock:
             self._file.seek(place)
-            data = self._file.read(weight.size * dtype.itemsize)
-        return np.frombuffer(bytearray(data), dtype=dtype).reshape(weight.shape)
+            while left:
+                left = left[self._file.readinto(left) :]
+        return data.reshape(weight.shape)
 
     def __iter__(self) -> Iterator[str]:
         for first in self._places:
@@ -140,13 +143,14 @@ def stored(values: Values, dtype: np.dtype[np.generic], name: str) -> Values:
         raise UnsupportedModel("integers are not rounded to other integers", where=name)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         rounded: Values = values.astype(dtype)
-    if not np.isfinite(rounded.astype(np.complex128)).all():
+    if not np.isfinite(rounded).all():
         raise UnsupportedModel(f"a new value is past the largest {dtype.name}", where=name)
     return rounded
 
 
-def _bytes(values: Values) -> bytes:
-    return np.ascontiguousarray(values).tobytes()
+def _bytes(values: Values) -> NDArray[np.uint8]:
+    """Return the bytes of an array: a view, where it lies in one piece."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
 def _aliases(weights: tuple[Weight, ...]) -> dict[str, tuple[str, ...]]:
