@@ -25,7 +25,7 @@ from specaudit.rewrite.folding import followers
 from specaudit.rewrite.modes import MODES, ModeName
 from specaudit.rewrite.multiples import first_settings
 from specaudit.rewrite.network import bring_network_under
-from specaudit.rewrite.overlay import Overlay
+from specaudit.rewrite.overlay import Overlay, same_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -370,20 +370,11 @@ class _Judge:
         if [(layer.name, layer.node) for layer in found] != names:
             raise NotCertified("the file that was written has other layers", where=written.path)
         for ours, theirs in zip(proved, found, strict=True):
-            if ours.geometry != theirs.geometry or not _identical(ours, theirs):
+            if ours.geometry != theirs.geometry or not same_bytes(ours.read(), theirs.read()):
                 raise NotCertified(
                     "SA501: what was written is not what was proved",
                     where=f"{written.path} › {ours.name}",
                 )
-
-
-def _identical(one: Layer, other: Layer) -> bool:
-    a, b = (np.ascontiguousarray(layer.read()) for layer in (one, other))
-    return (
-        a.shape == b.shape
-        and a.dtype == b.dtype
-        and np.array_equal(a.reshape(-1).view(np.uint8), b.reshape(-1).view(np.uint8))
-    )
 
 
 def _apply(model: Model, overlay: Overlay) -> None:

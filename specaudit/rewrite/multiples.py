@@ -21,6 +21,7 @@ _ATTEMPTS = 3
 _WORTH = 1 << 10  # entries of a weight under which measuring costs nothing
 # Of limits between these, squares of what is rounded away stay clear of underflow.
 _SMALL, _LARGE = 2.0**-400, 2.0**400
+_USUAL = ("float16", "bfloat16", "float32", "complex64")
 _KERNELS = ("convolution", "convolution_transposed")
 
 
@@ -52,10 +53,10 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
     if not limit < upper < math.inf:
         return False
     old, aim = np.asarray(layer.read()), limit * (1.0 - _MARGIN)
-    factor, kind = aim / upper, widen(old.reshape(-1)[:0]).dtype
+    factor = aim / upper
     width = min(width, before.norm.bracket.relative_width)
     for _ in range(_ATTEMPTS):
-        bench.put(index, np.multiply(old, factor, dtype=kind))
+        bench.put(index, _rounded(old, factor))
         error = _error(layer, old, factor)
         apart = round_up(round_up(math.sqrt(_taps(layer, old))) * error)
         found = _multiple(before, factor, error, apart)
@@ -108,6 +109,18 @@ def first_settings(layer: Layer, limit: float | None, settings: Settings) -> Set
 def _step(layer: Layer) -> float:
     """Return what rounding to the stored type moves a norm by, relative: eps times sqrt(n)."""
     return epsilon_of(layer.dtype) * math.sqrt(math.prod(layer.shape) / max(layer.shape[0], 1))
+
+
+def _rounded(old: NDArray[np.generic], factor: float) -> NDArray[np.generic]:
+    """Return a multiple, rounded to the type of the weight where that is a usual one."""
+    kind = old.dtype if old.dtype.name in _USUAL else widen(old.reshape(-1)[:0]).dtype
+    new = np.empty(old.size, dtype=kind)
+    place = 0
+    with np.errstate(under="ignore"):
+        for (block,) in entries(old):
+            new[place : place + block.size] = block * factor
+            place += block.size
+    return new.reshape(old.shape)
 
 
 def _error(layer: Layer, old: NDArray[np.generic], factor: float) -> float:

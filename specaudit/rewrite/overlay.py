@@ -15,6 +15,7 @@ from specaudit.model import Function, Graph, Model, Node, Weight
 Values = NDArray[np.generic]
 
 _IN_MEMORY = 1 << 28  # bytes of new values kept in memory; a file without a name takes more
+_IN_CACHE = 1 << 18
 
 
 class Overlay(Mapping[str, Values]):
@@ -55,7 +56,7 @@ class Overlay(Mapping[str, Values]):
         weight = self._weights[name]
         old = self[name] if name in self else weight.read()
         new = stored(np.asarray(values).reshape(weight.shape), old.dtype, name)
-        if np.array_equal(_bytes(new), _bytes(old)):
+        if same_bytes(new, old):
             return False
         first = self._names[name][0]
         with self._lock:
@@ -142,10 +143,21 @@ def stored(values: Values, dtype: np.dtype[np.generic], name: str) -> Values:
     if dtype.kind in "iub" or dtype.name.startswith(("int", "uint")):
         raise UnsupportedModel("integers are not rounded to other integers", where=name)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        rounded: Values = values.astype(dtype)
+        rounded: Values = values.astype(dtype, copy=False)
     if not np.isfinite(rounded).all():
         raise UnsupportedModel(f"a new value is past the largest {dtype.name}", where=name)
     return rounded
+
+
+def same_bytes(one: Values, other: Values) -> bool:
+    """Whether two arrays have the same type, shape and bits."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    a, b = _bytes(one), _bytes(other)
+    return all(
+        np.array_equal(a[start : start + _IN_CACHE], b[start : start + _IN_CACHE])
+        for start in range(0, a.size, _IN_CACHE)
+    )
 
 
 def _bytes(values: Values) -> NDArray[np.uint8]:
