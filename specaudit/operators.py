@@ -1,6 +1,6 @@
 """Weights as linear maps: the layer a tensor is, and the operator a norm algorithm sees."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -195,7 +195,15 @@ def widen(block: Array) -> Array:
     return block.cdouble() if block.is_complex() else block.double()
 
 
+def entries(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Yield the entries of arrays of one shape, some at a time, as `widen` gives them."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, _IN_CACHE):
+        yield tuple(widen(array[start : start + _IN_CACHE]) for array in flat)
+
+
 _BLOCK_BYTES = 1 << 24
+_IN_CACHE = 1 << 16
 
 
 def _name(matrix: Array) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -188,11 +187,17 @@ def measure(
     jobs: int = 1,
     spectrum: bool = False,
     limit_of: LimitOf | None = None,
+    settings_of: Callable[[Layer], Settings] | None = None,
 ) -> Iterator[Measurement]:
-    """Yield the measurement of each layer, in the order of the file."""
-    measure_one = partial(
-        _measure_one, settings=prepared.settings, spectrum=spectrum, limit_of=limit_of
-    )
+    """Yield the measurement of each layer, in the order of the file.
+
+    `settings_of` gives a layer settings of its own.
+    """
+
+    def measure_one(layer: Layer) -> Measurement:
+        settings = prepared.settings if settings_of is None else settings_of(layer)
+        return _measure_one(layer, settings, spectrum, limit_of)
+
     if norms.devices.resolve(prepared.settings.device) != "cpu":
         jobs = 1  # one layer fills a device
     room = _SIDE_BY_SIDE_BYTES + 2 * max(map(weight_bytes, prepared.layers), default=0)

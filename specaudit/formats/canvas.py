@@ -111,6 +111,15 @@ class Canvas:
     last: int
     patches: tuple[Patch, ...]
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether it is all one changed tensor, so that nothing of what was there stays."""
+        patch = self.patches[0]
+        if len(self.patches) > 1 or patch.region is not None or BITS[patch.piece.dtype] < 8:
+            return False
+        dense = contiguous(patch.piece.shape)
+        return isinstance(patch.piece, StoredTensor) or patch.piece.strides == dense
+
     def splice(self) -> Splice:
         """The stretch with the changes made."""
         region = self.patches[0].region
@@ -134,6 +143,8 @@ class Canvas:
         """
         file, region = self.patches[0].file, self.patches[0].region
         base = self.first if region is None else region.offset
+        if self.is_filled:
+            return self.patches[0].bytes(file.path).reshape(-1).data
         if region is None:
             data = file.array(self.first, self.last - self.first)
         else:

@@ -1,5 +1,6 @@
 """Clamp: the same model with only what is over its limit changed, and the result proved."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ from specaudit import formats, pipeline
 from specaudit.errors import NotCertified, UnsupportedModel, UsageError
 from specaudit.formats import writing
 from specaudit.model import Model
-from specaudit.operators import Layer, widen
+from specaudit.operators import Layer, entries
 from specaudit.pipeline import Prepared
 from specaudit.report import ClampedLayer, Clamping, Drift, Measurement, Report, Settings
 from specaudit.rewrite import comparing
@@ -22,8 +23,9 @@ from specaudit.rewrite.biases import scale_biases
 from specaudit.rewrite.clamping import Limit, bring_under, limits_of
 from specaudit.rewrite.folding import followers
 from specaudit.rewrite.modes import MODES, ModeName
+from specaudit.rewrite.multiples import first_settings
 from specaudit.rewrite.network import bring_network_under
-from specaudit.rewrite.overlay import Overlay
+from specaudit.rewrite.overlay import Overlay, same_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -170,7 +172,9 @@ def carry_out(
                 for layer, limit in zip(prepared.layers, limits, strict=True)
             ]
         sizes = map(pipeline.weight_bytes, prepared.layers)
-        measured = tuple(observe(pipeline.measure(prepared, jobs=jobs), sizes))
+        closely = _settings_of(prepared, limits) if request.mode == "scale" else None
+        found = pipeline.measure(prepared, jobs=jobs, settings_of=closely)
+        measured = tuple(observe(found, sizes))
         before = pipeline.compose(prepared, measured, jobs=jobs)
         bench = Bench.of(overlay, prepared, measured, fold=request.fold_batchnorm)
         bring_under(bench, limits, request.mode)
@@ -204,6 +208,11 @@ def carry_out(
         biases=biases,
         notes=(*notes, *remarks, *_remarks(prepared, layers, request)),
     )
+
+
+def _settings_of(prepared: Prepared, limits: Sequence[float | None]) -> Callable[[Layer], Settings]:
+    limit_of = {id(layer): limit for layer, limit in zip(prepared.layers, limits, strict=True)}
+    return lambda layer: first_settings(layer, limit_of[id(layer)], prepared.settings)
 
 
 def _drift(
@@ -293,15 +302,19 @@ def _place(layer: Layer) -> str:
 
 def _difference(old: Layer, new: Layer) -> tuple[float, float, float] | None:
     """Return factor, Frobenius norm and relative size of a change, or None if there is none."""
-    a, b = widen(np.asarray(old.read())).reshape(-1), widen(np.asarray(new.read())).reshape(-1)
+    a, b = np.asarray(old.read()), np.asarray(new.read())
     if np.array_equal(a, b):
         return None
-    peak = float(np.abs(a).max(initial=0.0)) or 1.0
-    a, b = a / peak, b / peak  # squares of the tiny and the huge leave binary64
-    square = float(np.vdot(a, a).real)
-    factor = float(np.vdot(a, b).real) / square if square > 0.0 else 1.0
-    change = float(np.linalg.norm(b - a))
-    return factor, change * peak, change / square**0.5 if square > 0.0 else 0.0
+    peak = max((float(np.abs(x).max()) for (x,) in entries(a)), default=0.0) or 1.0
+    square = inner = change = 0.0
+    for x, y in entries(a, b):  # squares of the tiny and the huge leave binary64
+        x, y = x / peak, y / peak
+        square += float(np.vdot(x, x).real)
+        inner += float(np.vdot(x, y).real)
+        change += float(np.linalg.norm(y - x)) ** 2
+    factor = inner / square if square > 0.0 else 1.0
+    size = math.sqrt(change)
+    return factor, size * peak, size / math.sqrt(square) if square > 0.0 else 0.0
 
 
 def _biases(bench: Bench, original: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -357,20 +370,11 @@ class _Judge:
         if [(layer.name, layer.node) for layer in found] != names:
             raise NotCertified("the file that was written has other layers", where=written.path)
         for ours, theirs in zip(proved, found, strict=True):
-            if ours.geometry != theirs.geometry or not _identical(ours, theirs):
+            if ours.geometry != theirs.geometry or not same_bytes(ours.read(), theirs.read()):
                 raise NotCertified(
                     "SA501: what was written is not what was proved",
                     where=f"{written.path} › {ours.name}",
                 )
-
-
-def _identical(one: Layer, other: Layer) -> bool:
-    a, b = (np.ascontiguousarray(layer.read()) for layer in (one, other))
-    return (
-        a.shape == b.shape
-        and a.dtype == b.dtype
-        and np.array_equal(a.reshape(-1).view(np.uint8), b.reshape(-1).view(np.uint8))
-    )
 
 
 def _apply(model: Model, overlay: Overlay) -> None:

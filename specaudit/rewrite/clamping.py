@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from specaudit import pipeline
 from specaudit.errors import NotCertified, SpecauditError, UnsupportedModel, UsageError
 from specaudit.operators import Array, Layer, widen
 from specaudit.policy import figures
@@ -111,12 +112,13 @@ def _clamp(bench: Bench, index: int, limit: float, mode: ModeName) -> bool:
             help="--exclude leaves a layer as it is",
         )
     check_writable(layer, bench.prepared.model.path)
+    if mode == "scale" and scaled_under(bench, index, limit):
+        return True
     weight = widen(np.asarray(layer.read()))
     if layer.kind in ("convolution", "convolution_transposed"):
-        if mode == "scale" and scaled_under(bench, index, limit):
-            return True
-        bench.put(index, weight)  # what was tried is taken back
-        start = bench.tight(index).norm.bracket.upper
+        if norm.bracket.relative_width > 1.01 * pipeline.deciding(bench.settings).rtol:
+            norm = bench.tight(index).norm
+        start = norm.bracket.upper
         if start <= limit:
             return False
     wanted: Array = MODES[mode](layer, weight, limit, start, bench.settings.conv)

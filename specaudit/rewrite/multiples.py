@@ -2,92 +2,171 @@
 
 import math
 
+import msgspec
 import numpy as np
-from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from specaudit.bracket import round_down, round_up
 from specaudit.norms import loss
-from specaudit.operators import Array, Layer, widen
-from specaudit.report import Measurement, Norm
+from specaudit.operators import Layer, entries, widen
+from specaudit.report import Measurement, Norm, Settings
 from specaudit.rewrite.bench import Bench, epsilon_of
 
 # What `check` may lose when it measures for itself: a width of a millionth, and its digits.
 _MARGIN = 1.1e-6
+# A multiple may be this many times ``eps sqrt(n)``, what rounding moves norms by, too small.
+_ROOM = 4.0
+_COARSE = 1e-2
 _ATTEMPTS = 3
-_WORTH = 1 << 10  # entries of a kernel under which measuring costs nothing
+_WORTH = 1 << 10  # entries of a weight under which measuring costs nothing
+# Of limits between these, squares of what is rounded away stay clear of underflow.
+_SMALL, _LARGE = 2.0**-400, 2.0**400
+_USUAL = ("float16", "bfloat16", "float32", "complex64")
+_KERNELS = ("convolution", "convolution_transposed")
 
 
 def scaled_under(bench: Bench, index: int, limit: float) -> bool:
-    """Scale a convolution under its limit and prove it without measuring it anew.
+    """Scale a weight under its limit and prove it without measuring it anew.
 
     Returns
     -------
     bool
-        False where that would shrink the weight more than its type asks for: then it has to
-        be measured.
+        False where that would shrink the weight more than its type asks for: then nothing
+        has changed, and it has to be measured.
 
     Notes
     -----
-    The norm of the weight is wanted to ``1.5 eps sqrt(n)``, about what its type rounds to:
-    each further digit of a convolution's norm costs as much again.
-
-    Of the stored weight W' and the old one W, with E = W' - s W: the norm of W' is at most
-    ``s ||W|| + ||E||``, and the map of E is the sum of those of its taps, each of a norm of
-    at most its Frobenius norm, so that ``||E|| <= sqrt(taps) ||E||_F`` for any stride,
-    dilation, group count, size and zero padding.
+    Of the stored weight W' and the old one W, with E = W' - s W, the norm of W' is at most
+    ``s ||W|| + ||E||`` and at least ``s ||W|| - ||E||``. A matrix E has at most its Frobenius
+    norm. The map of a kernel E is the sum of those of its taps, each of a norm of at most its
+    Frobenius norm, so that ``||E|| <= sqrt(taps) ||E||_F`` for any stride, dilation, group
+    count, size and zero padding.
     """
     layer = bench.layers[index]
-    plain = layer.geometry is None or layer.geometry.padding_mode == "constant"
-    weight = widen(np.asarray(layer.read()))
-    if weight.size < _WORTH or not plain or limit == 0.0:
+    width = width_wanted(layer)
+    if width is None or not _SMALL <= limit <= _LARGE:
         return False
-    step = epsilon_of(layer.dtype) * math.sqrt(weight.size / weight.shape[0])
-    before = bench.tight(index, rtol=1.5 * step)
-    upper = before.norm.upper
-    if upper is None or upper <= limit:
+    before = bench.measured[index]
+    if before.norm.bracket.relative_width > 1.01 * width:  # its ends are rounded outwards
+        before = bench.tight(index, rtol=width)
+    upper = before.norm.bracket.upper
+    if not limit < upper < math.inf:
         return False
-    aim = limit * (1.0 - _MARGIN)
+    old, aim = np.asarray(layer.read()), limit * (1.0 - _MARGIN)
     factor = aim / upper
+    width = min(width, before.norm.bracket.relative_width)
     for _ in range(_ATTEMPTS):
-        bench.put(index, weight * factor)
-        error = _error(layer, weight, factor)
-        found = _multiple(before, factor, error, math.prod(weight.shape[2:]))
-        reached = found.norm.upper
-        if reached is not None and reached <= aim:
+        bench.put(index, _rounded(old, factor))
+        error = _error(layer, old, factor)
+        apart = round_up(round_up(math.sqrt(_taps(layer, old))) * error)
+        found = _multiple(before, factor, error, apart)
+        reached = found.norm.bracket.upper
+        if reached <= aim:
+            if reached * (1.0 - width) - 2.0 * apart < limit * (1.0 - _ROOM * _step(layer)):
+                break
             bench.measured[index] = found
             bench.stale.discard(index)
-            return reached >= limit * (1.0 - 2.2 * step)
-        factor *= aim / (reached or math.inf) * (1.0 - 2.0**-50)
+            return True
+        # Another factor rounds to another error, of about the same size.
+        factor = (aim - (1.0 + 2.0**-4) * apart) / upper
+        if not factor > 0.0:
+            break
+    bench.put(index, old)
     return False
 
 
-def _error(layer: Layer, weight: Array, factor: float) -> float:
-    """Return a bound of how far the exact new weight is off the multiple, in Frobenius norm."""
-    values = np.asarray(layer.read())
-    new = values.astype(weight.dtype)
-    size = float(np.linalg.norm(new))
-    # Two roundings of every difference, and those of the sums of squares.
-    slack = 4.0 * 2.0**-53 * size
-    error = float(np.linalg.norm(new - weight * factor))
-    slack += loss.of(layer, values)  # what computing the new weight from its tensors lost
-    return (error + slack) * (1.0 + float(weight.size) * 2.0**-50)
+def width_wanted(layer: Layer) -> float | None:
+    """Return how closely a norm has to be known to scale by it, None where that is no use."""
+    plain = layer.geometry is None or layer.geometry.padding_mode == "constant"
+    if layer.kind == "scale" or math.prod(layer.shape) < _WORTH or not plain:
+        return None
+    # A quarter is left for what the rounding of the multiple adds at both ends.
+    width = 0.75 * (_ROOM * _step(layer) - _MARGIN)
+    return min(width, _COARSE) if width > _MARGIN / 2 else None
 
 
-def _multiple(before: Measurement, factor: float, error: float, taps: int) -> Measurement:
-    """Return what is proved of a layer once its weight is a multiple but for an error."""
+def first_settings(layer: Layer, limit: float | None, settings: Settings) -> Settings:
+    """Return the settings of a first measurement, which spare a kernel the second one.
+
+    Notes
+    -----
+    The norm of a convolution is about that of its flattened kernel or more, and that at least
+    the root mean square of its singular values. Where this is over the limit already, the
+    kernel is to be scaled. A guess: all that hangs on it is time.
+    """
+    width = width_wanted(layer)
+    if limit is None or width is None or layer.kind not in _KERNELS:
+        return settings
+    kernel = np.asarray(layer.read())
+    short = min(kernel.shape[0], kernel.size // max(kernel.shape[0], 1))
+    with np.errstate(all="ignore"):
+        size = math.sqrt(math.fsum(float(np.vdot(b, b).real) for (b,) in entries(kernel)) / short)
+    if not size > limit:
+        return settings
+    return msgspec.structs.replace(settings, rtol=max(settings.rtol, width), rtol_given=True)
+
+
+def _step(layer: Layer) -> float:
+    """Return what rounding to the stored type moves a norm by, relative: eps times sqrt(n)."""
+    return epsilon_of(layer.dtype) * math.sqrt(math.prod(layer.shape) / max(layer.shape[0], 1))
+
+
+def _rounded(old: NDArray[np.generic], factor: float) -> NDArray[np.generic]:
+    """Return a multiple, rounded to the type of the weight where that is a usual one."""
+    kind = old.dtype if old.dtype.name in _USUAL else widen(old.reshape(-1)[:0]).dtype
+    new = np.empty(old.size, dtype=kind)
+    place = 0
+    with np.errstate(under="ignore"):
+        for (block,) in entries(old):
+            new[place : place + block.size] = block * factor
+            place += block.size
+    return new.reshape(old.shape)
+
+
+def _error(layer: Layer, old: NDArray[np.generic], factor: float) -> float:
+    """Return a bound of how far the exact new weight is off the multiple, in Frobenius norm.
+
+    Notes
+    -----
+    Every difference meets two roundings, each of at most u times the new entry or the
+    difference itself; the sums, one for every entry and block.
+    """
+    new = np.asarray(layer.read())
+    error = size = 0.0
+    for ours, theirs in entries(new, old):
+        apart = ours - theirs * factor
+        error += float(np.vdot(apart, apart).real)
+        size += float(np.vdot(ours, ours).real)
+    slack = 4.0 * 2.0**-53 * math.sqrt(size)
+    slack += loss.of(layer, new)  # what computing the new weight from its tensors lost
+    return (math.sqrt(error) + slack) * (1.0 + float(new.size) * 2.0**-50)
+
+
+def _taps(layer: Layer, kernel: NDArray[np.generic]) -> int:
+    return math.prod(kernel.shape[2:]) if layer.kind in _KERNELS else 1
+
+
+def _multiple(before: Measurement, factor: float, error: float, apart: float) -> Measurement:
+    """Return what is proved of a layer once its weight is a multiple but for an error.
+
+    `error` is that of the weight as a matrix, `apart` that of the map it is in.
+    """
 
     def moved(norm: Norm | None, slack: float) -> Norm | None:
         if norm is None or norm.upper is None:
             return norm
         low = round_down(round_down((norm.lower or 0.0) * factor) - slack)
-        return replace(
+        return msgspec.structs.replace(
             norm,
             lower=max(0.0, low),
             upper=round_up(round_up(norm.upper * factor) + slack),
         )
 
-    apart = round_up(round_up(math.sqrt(taps)) * error)
-    operator, reshaped = moved(before.operator_norm, apart), moved(before.reshaped_norm, error)
-    judged = operator if before.norm.of == "operator" else reshaped
+    judged = moved(before.norm, error if before.norm.of == "reshaped" else apart)
     assert judged is not None
-    return replace(before, norm=judged, operator_norm=operator, reshaped_norm=reshaped)
+    return msgspec.structs.replace(
+        before,
+        norm=judged,
+        operator_norm=moved(before.operator_norm, apart),
+        reshaped_norm=moved(before.reshaped_norm, error),
+    )

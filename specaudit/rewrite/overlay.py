@@ -15,6 +15,7 @@ from specaudit.model import Function, Graph, Model, Node, Weight
 Values = NDArray[np.generic]
 
 _IN_MEMORY = 1 << 28  # bytes of new values kept in memory; a file without a name takes more
+_IN_CACHE = 1 << 18
 
 
 class Overlay(Mapping[str, Values]):
@@ -55,14 +56,14 @@ class Overlay(Mapping[str, Values]):
         weight = self._weights[name]
         old = self[name] if name in self else weight.read()
         new = stored(np.asarray(values).reshape(weight.shape), old.dtype, name)
-        if _bytes(new) == _bytes(old):
+        if same_bytes(new, old):
             return False
         first = self._names[name][0]
         with self._lock:
             self._file.seek(0, 2)
             place, _ = self._places.setdefault(first, (self._file.tell(), new.dtype))
             self._file.seek(place)
-            self._file.write(_bytes(new))
+            self._file.write(_bytes(new).data)
         return True
 
     def drop(self) -> None:
@@ -82,10 +83,13 @@ class Overlay(Mapping[str, Values]):
     def __getitem__(self, name: str) -> Values:
         weight = self._weights[name]
         place, dtype = self._places[self._names[name][0]]
+        data = np.empty(weight.size, dtype=dtype)
+        left = _bytes(data).data
         with self._lock:
             self._file.seek(place)
-            data = self._file.read(weight.size * dtype.itemsize)
-        return np.frombuffer(bytearray(data), dtype=dtype).reshape(weight.shape)
+            while left:
+                left = left[self._file.readinto(left) :]
+        return data.reshape(weight.shape)
 
     def __iter__(self) -> Iterator[str]:
         for first in self._places:
@@ -139,14 +143,26 @@ def stored(values: Values, dtype: np.dtype[np.generic], name: str) -> Values:
     if dtype.kind in "iub" or dtype.name.startswith(("int", "uint")):
         raise UnsupportedModel("integers are not rounded to other integers", where=name)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        rounded: Values = values.astype(dtype)
-    if not np.isfinite(rounded.astype(np.complex128)).all():
+        rounded: Values = values.astype(dtype, copy=False)
+    if not np.isfinite(rounded).all():
         raise UnsupportedModel(f"a new value is past the largest {dtype.name}", where=name)
     return rounded
 
 
-def _bytes(values: Values) -> bytes:
-    return np.ascontiguousarray(values).tobytes()
+def same_bytes(one: Values, other: Values) -> bool:
+    """Whether two arrays have the same type, shape and bits."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    a, b = _bytes(one), _bytes(other)
+    return all(
+        np.array_equal(a[start : start + _IN_CACHE], b[start : start + _IN_CACHE])
+        for start in range(0, a.size, _IN_CACHE)
+    )
+
+
+def _bytes(values: Values) -> NDArray[np.uint8]:
+    """Return the bytes of an array: a view, where it lies in one piece."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
 def _aliases(weights: tuple[Weight, ...]) -> dict[str, tuple[str, ...]]:
