@@ -7,6 +7,7 @@ may differ in their fourth digit, for another BLAS rounds otherwise, and bars wi
 search happened to observe may be anything.
 """
 
+import ast
 import doctest
 import math
 import os
@@ -155,6 +156,19 @@ def test_the_workflows_are_yaml_that_names_what_there_is(block):
     (job,) = document["jobs"].values()
     (step,) = [step for step in job["steps"] if "specaudit" in step.get("uses", "")]
     assert set(step["with"]) <= set(inputs)
+
+
+def test_each_promise_names_tests_that_there_are():
+    page = TEXT.split("\n## What specaudit promises about files it does not trust\n")[1]
+    promises = re.findall(r"^\| (?!promise |---)(.+?) \| (.+) \|$", page.split("\n## ")[0], re.M)
+    assert len(promises) > 10
+    for promise, tests in promises:
+        named = re.findall(r"`(tests/\w[\w/]*\.py)::(test_\w+)`", tests)
+        assert len(named) == tests.count("`") // 2 > 0, promise
+        for path, test in named:
+            tree = ast.parse((ROOT / path).read_text("utf-8"))
+            functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+            assert test in functions, f"{path}::{test}, which is to hold: {promise}"
 
 
 def test_there_is_something_to_test():

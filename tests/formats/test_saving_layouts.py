@@ -31,11 +31,13 @@ def torch_file(folder: Path, content: object, *, legacy: bool = False) -> str:
     return str(folder / "in.pt")
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-@pytest.mark.parametrize("dtype", TORCH, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "legacy"),
+    # torch writes no legacy checkpoint of float8
+    [(d, old) for d in TORCH for old in (False, True) if not (old and "float8" in str(d))],
+    ids=str,
+)
 def test_every_type_of_torch(dtype: torch.dtype, legacy: bool, tmp_path: Path) -> None:
-    if legacy and "float8" in str(dtype):
-        pytest.skip("torch writes no legacy checkpoint of this type")
     path = torch_file(tmp_path, {"w": torch.zeros(4, 3).to(dtype)}, legacy=legacy)
     wanted = torch.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 1], [0, 0, 1]]).to(dtype)
     values = wanted.to(torch.complex128 if dtype.is_complex else torch.float64).numpy()

@@ -1,6 +1,7 @@
 """What is known to be in people's files and in attackers': row by row, and which cases hold it.
 
-The names are patterns of `fnmatch`. Every pattern has a case and every case a row.
+The names are patterns of `fnmatch`. Every pattern has a case and every case a row; the last rows
+are about outputs and name tests.
 """
 
 ROWS = {
@@ -162,3 +163,15 @@ ROWS = {
     112: ("storages of old that lie", "pickle_legacy_*"),
     113: ("metadata", "pickle_loc_* pickle_name_* pickle_dup_key pickle_huge_* pickle_nan_epoch"),
 }  # fmt: skip
+
+# Rows about what is written, with the targets and tests of `test_outputs` that hold them.
+OUTPUT_ROWS = {
+    114: ("the output is an input", "same same_dotted hard_link link_to_input"),
+    115: ("targets that are there, or cannot be", "a_folder folder_missing "
+          "test_an_output_that_exists_is_replaced_only_by_force "
+          "test_a_folder_that_cannot_be_written"),
+    116: ("no regular file", "dev_null dev_full pipe"),
+    117: ("planted links", "link_outside broken_link test_planted_links_are_not_followed"),
+    118: ("standard output that fails", "test_a_full_standard_output test_a_broken_pipe"),
+}  # fmt: skip
+COUNT = 118

@@ -13,6 +13,7 @@ import pytest
 from tests.hostile.cases import CANARY
 from tests.hostile.damaged_files import HIJACK, cwd_hijack
 from tests.hostile.jail import Jail, Outcome
+from tests.hostile.rows import OUTPUT_ROWS
 from tests.hostile.safetensors_files import GOOD
 from tests.hostile.watching import refused, snapshot, well_behaved
 
@@ -117,6 +118,13 @@ def test_refused_before_anything_is_written(
     assert outcome.code in (2, 3)
     refused(outcome)
     assert snapshot(folder.parent) == before
+
+
+def test_every_row_has_its_targets_and_tests() -> None:
+    here = {target.__name__ for target in REFUSED} | {n for n in globals() if n[:5] == "test_"}
+    named = {name for _, text in OUTPUT_ROWS.values() for name in text.split()}
+    assert named <= here
+    assert {target.__name__ for target in REFUSED} <= named
 
 
 def test_an_output_that_exists_is_replaced_only_by_force(folder: Path, jail: Jail) -> None:
