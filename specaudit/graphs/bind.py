@@ -115,7 +115,7 @@ def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[
     dtype = inferred.dtype or declared.dtype
     if declared.shape is None or inferred.shape is None:
         shape = inferred.shape if declared.shape is None else declared.shape
-        assumed = inferred.shape is None and any(isinstance(item, int) for item in shape or ())
+        assumed = inferred.shape is None and any(item is not None for item in shape or ())
         return Type(dtype, shape, inferred.element), assumed
     if _contradict(inferred.shape, declared.shape):
         if strict:
@@ -127,7 +127,7 @@ def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[
         return Type(dtype, inferred.shape), False
     pairs = list(zip(inferred.shape, declared.shape, strict=True))
     taken = [a is None or (_own(a) and isinstance(b, int)) for a, b in pairs]
-    assumed = any(isinstance(b, int) for (_, b), took in zip(pairs, taken, strict=True) if took)
+    assumed = any(b is not None for (_, b), took in zip(pairs, taken, strict=True) if took)
     shape = tuple(b if took else a for (a, b), took in zip(pairs, taken, strict=True))
     return Type(dtype, shape), assumed
 

@@ -5,10 +5,13 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from specaudit.graphs.dtypes import ELEMENT_TYPES
 from specaudit.graphs.fold import ERRORS, FOLDS, Fold, evaluated
 from specaudit.graphs.site import Array, Site, size
 from specaudit.model import Node
 
+# What a size comes through as it was: not a truth value, nor a type that rounds it or wraps it.
+_HOLD_SIZES = {"int64", "int32", "uint64", "uint32", "float64"}
 SMALL = 1024  # elements: shapes, indices, axes and their like
 
 
@@ -80,6 +83,8 @@ def _from_known(site: Site, scope: Known, fold: Fold) -> Sequence[Array] | None:
     if fold.moves and all(fold.reaches(index) for index in partial):
         return evaluated(site, inputs)
     element = ELEMENTS.get(site.node.op) if not site.node.domain else None
+    if site.node.op == "Cast" and ELEMENT_TYPES.get(site.integer("to", 0)) not in _HOLD_SIZES:
+        return None
     if element is None or any(item is None for item in inputs):
         return None
     present = [item.astype(object) for item in inputs if item is not None]

@@ -55,7 +55,7 @@ def by_channel(
     rule = _RULES.get(node.op) if not pattern and not node.domain else None
     try:
         if pattern in _GATES or (not pattern and node.op in _OF_ONE_CHANNEL and not node.domain):
-            return _lifted(inputs, again, context)
+            return _lifted(node.outputs[0], inputs, again, context)
         with np.errstate(over="ignore", invalid="ignore"):
             return rule(node, context) if rule is not None else ()
     except (Missing, ValueError, IndexError):
@@ -63,10 +63,13 @@ def by_channel(
 
 
 def _lifted(
-    inputs: Sequence[str], again: Callable[[], Effect], context: Context
+    out: str, inputs: Sequence[str], again: Callable[[], Effect], context: Context
 ) -> tuple[Facts, ...]:
     channels = context.channels.get(inputs[0], ())
     if not channels or any(context.live(name) for name in inputs[1:]):
+        return ()
+    # A constant of more axes puts others in front: axis 1 is then another one.
+    if context.rank(out) != context.rank(inputs[0]) or context.size(out, 1) != len(channels):
         return ()
     whole = context.known[inputs[0]]
     try:
@@ -87,7 +90,9 @@ def _ends(name: str, context: Context) -> "Ends":
     if not known.is_bounded or not 0 < count <= _MOST:
         raise Missing(f"nothing bounds {name}")
     size = known.magnitude
-    parts = context.channels.get(name) or (known,) * count
+    parts = context.channels.get(name, ())
+    if len(parts) != count:
+        parts = (known,) * count
     lo = np.array([max(part.lo, -size) for part in parts])
     hi = np.array([min(part.hi, size) for part in parts])
     return lo, hi
@@ -137,6 +142,8 @@ def _normalisation(node: Node, context: Context) -> tuple[Facts, ...]:
         return ()
     scale, shift = affine(node, context)
     lo, hi = _ends(node.inputs[0], context)
+    if scale.shape != lo.shape:
+        return ()
     return _listed(*affine_images(lo, hi, scale, shift, offset_parts(node, context)))
 
 

@@ -30,7 +30,7 @@ def axes(node: Node, context: Context) -> tuple[int, ...]:
     rank = context.rank(node.inputs[0])
     if not given:
         return () if attribute(node, "noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(axis % rank for axis in given)
+    return tuple(dict.fromkeys(axis % rank for axis in given))  # one named twice counts once
 
 
 def reduced(node: Node, context: Context) -> int:

@@ -1,12 +1,14 @@
 """Corners where a bound once was below the truth: ranges that lie, copies that were not counted."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import specaudit
 from specaudit.lipschitz import pooling
 from tests.lipschitz.networks import bound_of, model_of, quotient, runner, steepest
 
@@ -167,3 +169,118 @@ def test_a_dilated_window_padded_to_same_has_no_agreed_average() -> None:
     assert "dilated" in (found.reason or "")
     largest = bound_of(pool("MaxPool", ceil_mode=1))
     assert steepest(runner(pool("MaxPool", ceil_mode=1)), points=2) <= (largest.upper or 0.0)
+
+
+def _not_below(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    dimensions: tuple[int | str, ...],
+    step: np.ndarray,
+    single: bool = False,
+) -> None:
+    """Where a bound is given it is no less than a slope, at a size that it does not know."""
+    kind, dtype = (TensorProto.FLOAT, np.float32) if single else (TensorProto.DOUBLE, np.float64)
+    types = {"in_type": kind, "out_type": kind}
+    found = bound_of(
+        model_of(nodes, {"x": dimensions}, constants, ["y"], **types), input_range={"": (-1.0, 1.0)}
+    )
+    known = model_of(nodes, {"x": step.shape}, constants, ["y"], **types)
+    x = np.zeros(step.shape, dtype=dtype)
+    slope = quotient(runner(known), x, x + step.astype(dtype))
+    assert found.upper is None or slope <= found.upper * (1.0 + 1e-5)
+    assert slope > 2.1  # what was reported once was 2.2 and less, or as much as there is
+
+
+@pytest.mark.parametrize("gate", [["Sigmoid"], ["HardSigmoid"]])
+def test_a_constant_of_more_axes_moves_the_channels(gate: list[str]) -> None:
+    """Two samples of two channels: behind the gate axis 1 is the samples."""
+    kernel = np.zeros((2, 2, 1, 1))
+    kernel[0, 0] = kernel[1, 1] = 1.0
+    pick = np.zeros((1, 2, 1, 1, 1))
+    pick[0, 0] = 1.0
+    nodes = [
+        helper.make_node("Conv", ["x", "k", "b"], ["a"]),
+        helper.make_node("Mul", ["a", "one"], ["t"]),
+        helper.make_node(*gate, ["t"], ["u"]),
+        helper.make_node("Mul", ["a", "u"], ["g"]),
+        helper.make_node("Conv", ["g", "pick"], ["q"]),
+        helper.make_node("Mul", ["q", "q"], ["y"]),
+    ]
+    constants = {
+        "k": kernel,
+        "b": np.array([0.0, 100.0]),
+        "one": np.ones((1, 1, 1, 1, 1)),
+        "pick": pick,
+    }
+    step = np.zeros((2, 2, 3, 3))
+    step[0, 1] = 1e-3
+    single = {name: value.astype(np.float32) for name, value in constants.items()}
+    _not_below(nodes, single, (2, 2, "h", "w"), step, single=True)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.BOOL, TensorProto.INT8, TensorProto.FLOAT16])
+def test_a_size_that_a_cast_changes_is_not_that_size(kind: int) -> None:
+    """The mean of the first element, not of all; or of all but one."""
+    n = {TensorProto.BOOL: 30, TensorProto.INT8: 257, TensorProto.FLOAT16: 2049}[kind]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], start=2, end=3),
+        helper.make_node("Cast", ["s"], ["c"], to=kind),
+        helper.make_node("Cast", ["c"], ["n"], to=TensorProto.INT64),
+        helper.make_node("Slice", ["x", "zero", "n", "two"], ["first"]),
+        helper.make_node("ReduceMean", ["first", "two"], ["m"]),
+        helper.make_node("Add", ["x", "m"], ["y"]),
+    ]
+    constants = {"zero": np.array([0]), "two": np.array([2])}
+    model = model_of(nodes, {"x": (1, 1, "n")}, constants, ["y"])
+    step = np.zeros((1, 1, n))
+    step[..., 0] = 1.0
+    known = model_of(nodes, {"x": (1, 1, n)}, constants, ["y"])
+    slope = quotient(runner(known), np.zeros_like(step), step)
+    found = bound_of(model, input_range={"": (-1.0, 1.0)})
+    assert found.upper is None or slope <= found.upper
+    assert kind == TensorProto.FLOAT16 or slope > 5.0
+
+
+def test_a_dilated_window_is_not_padded_to_the_same_size() -> None:
+    """The runtime pads as if not dilated: one window of 17, so a mean of one element."""
+    nodes = [
+        helper.make_node(
+            "MaxPool", ["x"], ["a"], kernel_shape=[2], dilations=[16], auto_pad="SAME_UPPER"
+        ),
+        helper.make_node("ReduceMean", ["a", "two"], ["m"]),
+        helper.make_node("Add", ["x", "m"], ["y"]),
+    ]
+    step = np.zeros((1, 1, 17))
+    step[..., 0] = 1.0
+    _not_below(nodes, {"two": np.array([2])}, (1, 1, "n"), step)
+
+
+def test_an_axis_named_twice_is_averaged_over_once() -> None:
+    """2/3 for nine elements; nine times nine would make it 2/9."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["m"]),
+        helper.make_node("Add", ["m", "m"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": (1, 1, 9)}, {"axes": np.array([2, -1])}, ["y"])
+    found = bound_of(model)
+    step = np.ones((1, 1, 9))
+    slope = quotient(runner(model), np.zeros_like(step), step)
+    assert found.upper is not None
+    assert slope <= found.upper * (1.0 + 1e-9) <= slope * (1.0 + 1e-6)
+
+
+def test_a_size_that_is_only_declared_is_an_assumption(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["i"]),
+        helper.make_node("Mul", ["x", "c"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": (1, "n")}, {"c": np.array(2.0)}, ["y"])
+
+    def assumptions() -> str:
+        onnx.save(model, tmp_path / "m.onnx")
+        return " ".join(specaudit.audit(tmp_path / "m.onnx").network.assumptions)
+
+    assert "declared" not in assumptions()
+    declared = helper.make_tensor_value_info("i", TensorProto.INT64, [2, "n"])
+    model.graph.value_info.append(declared)
+    assert "declared shape of i" in assumptions()
