@@ -31,6 +31,7 @@ Box = Mapping[str, tuple[float, float]] | None
 SHORT = 200_000_000
 _LONG = 4_000_000_000
 _FEWEST = 24
+_DRAWN = 16  # multiplications that an element of an input is worth
 _CANDIDATES = 4
 # Relative error of a runtime that evaluates the pair again in the model's own type.
 _NOISE = {"float64": 1e-13, "float32": 1e-6, "float16": 2e-3, "bfloat16": 2e-2}
@@ -120,9 +121,10 @@ def steepest(
 
 def _steepest(resolved: ResolvedGraph, input_range: Box, seed: int, budget: int) -> Witness | None:
     network = Network(resolved)
-    if network.price(_FEWEST) > budget:
-        return None
     inputs = network.inputs
+    # A stride may leave nearly nothing of a vast input: what it takes to draw one counts, too.
+    if network.price(_FEWEST) > budget or _FEWEST * _DRAWN * inputs.size > budget:
+        return None
     box = inputs.box(input_range or {})
     with np.errstate(all="ignore"):
         searcher = Searcher(network, inputs.size, box, _noise(inputs), network.price, budget, seed)

@@ -102,6 +102,9 @@ for label, attributes in {
         [KERNEL], shape=IMAGE)  # fmt: skip
 graph("g_conv_image_huge", "OEW", [helper.make_node("Conv", ["x", "w"], ["y"], group=2)],
       [KERNEL], shape=(1, 4, 1 << 31, 1 << 31))  # fmt: skip
+graph("g_conv_strides_vast", "OW", [  # what it reads is nearly nothing
+    helper.make_node("Conv", ["x", "w"], ["y"], group=2, strides=[3997, 3991])],
+    [KERNEL], 6.0, shape=(1, 4, 4000, 4000))  # fmt: skip
 graph("g_pool_window_huge", "OEW", [
     node("x w", "a", "MatMul"),
     helper.make_node("AveragePool", ["a"], ["y"], kernel_shape=[2**40, 2**40], pads=[2**40] * 4)],
