@@ -351,3 +351,14 @@ def test_a_pair_is_of_one_model(tmp_path: Path) -> None:
     assert done.returncode == 2
     done = inspected("sample_models/mlp.onnx", "--witness", "sample_models/mlp.onnx")
     assert done.returncode == 2
+
+
+def test_a_vast_input_of_which_little_is_read_is_left_alone() -> None:
+    """Four elements of two million: what it takes to draw an input is not in the network."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[997, 991])
+    small, vast = (
+        model_of([node], {"x": (1, 2, size, size)}, {"w": np.ones((1, 2, 3, 3))}, ["y"])
+        for size in (10, 1000)
+    )
+    assert found(small).lower > 0.0
+    assert witness.steepest(resolve(graph_of(vast))) is None
