@@ -1,6 +1,5 @@
 """Clamp: the same model with only what is over its limit changed, and the result proved."""
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,13 +13,14 @@ from specaudit import formats, pipeline
 from specaudit.errors import NotCertified, UnsupportedModel, UsageError
 from specaudit.formats import writing
 from specaudit.model import Model
-from specaudit.operators import Layer, entries
+from specaudit.operators import Layer
 from specaudit.pipeline import Prepared
 from specaudit.report import ClampedLayer, Clamping, Drift, Measurement, Report, Settings
 from specaudit.rewrite import comparing
 from specaudit.rewrite.bench import Bench, prepare
 from specaudit.rewrite.biases import scale_biases
 from specaudit.rewrite.clamping import Limit, bring_under, limits_of
+from specaudit.rewrite.differences import difference_of
 from specaudit.rewrite.folding import followers
 from specaudit.rewrite.modes import MODES, ModeName
 from specaudit.rewrite.multiples import first_settings
@@ -278,7 +278,7 @@ def _changes(
             node=was.node,
             notes=was.notes,
         )
-        difference = _difference(old[index], bench.layers[index]) if tensors else None
+        difference = difference_of(old[index], bench.layers[index]) if tensors else None
         if difference is not None:
             factor, change, relative = difference
             others = [bench.layers[other] for other in bench.sharing(index, tensors)]
@@ -300,30 +300,13 @@ def _place(layer: Layer) -> str:
     return f"{layer.name} ({layer.node})" if layer.node else layer.name
 
 
-def _difference(old: Layer, new: Layer) -> tuple[float, float, float] | None:
-    """Return factor, Frobenius norm and relative size of a change, or None if there is none."""
-    a, b = np.asarray(old.read()), np.asarray(new.read())
-    if np.array_equal(a, b):
-        return None
-    peak = max((float(np.abs(x).max()) for (x,) in entries(a)), default=0.0) or 1.0
-    square = inner = change = 0.0
-    for x, y in entries(a, b):  # squares of the tiny and the huge leave binary64
-        x, y = x / peak, y / peak
-        square += float(np.vdot(x, x).real)
-        inner += float(np.vdot(x, y).real)
-        change += float(np.linalg.norm(y - x)) ** 2
-    factor = inner / square if square > 0.0 else 1.0
-    size = math.sqrt(change)
-    return factor, size * peak, size / math.sqrt(square) if square > 0.0 else 0.0
-
-
 def _biases(bench: Bench, original: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Scale the biases along with the weights that were scaled."""
     resolved = bench.prepared.extraction.resolved
     assert resolved is not None
     factors: dict[str, float] = {}
     for old, new in zip(bench.prepare(original).layers, bench.layers, strict=True):
-        difference = _difference(old, new)
+        difference = difference_of(old, new)
         factor = 1.0 if difference is None else difference[0]
         if new.node is not None and factors.setdefault(new.node, factor) != factor:
             raise UsageError(

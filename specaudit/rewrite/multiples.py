@@ -17,7 +17,7 @@ _MARGIN = 1.1e-6
 # A multiple may be this many times ``eps sqrt(n)``, what rounding moves norms by, too small.
 _ROOM = 4.0
 _COARSE = 1e-2
-_ATTEMPTS = 3
+_ATTEMPTS = 4
 _WORTH = 1 << 10  # entries of a weight under which measuring costs nothing
 # Of limits between these, squares of what is rounded away stay clear of underflow.
 _SMALL, _LARGE = 2.0**-400, 2.0**400
@@ -55,7 +55,7 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
     old, aim = np.asarray(layer.read()), limit * (1.0 - _MARGIN)
     factor = aim / upper
     width = min(width, before.norm.bracket.relative_width)
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         bench.put(index, _rounded(old, factor))
         error = _error(layer, old, factor)
         apart = round_up(round_up(math.sqrt(_taps(layer, old))) * error)
@@ -67,8 +67,8 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
             bench.measured[index] = found
             bench.stale.discard(index)
             return True
-        # Another factor rounds to another error, of about the same size.
-        factor = (aim - (1.0 + 2.0**-4) * apart) / upper
+        # Another factor rounds to another error: of about the same size but near powers of two.
+        factor = (aim - (1.0 + 4.0 ** (attempt - 2)) * apart) / upper
         if not factor > 0.0:
             break
     bench.put(index, old)

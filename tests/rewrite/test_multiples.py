@@ -1,14 +1,18 @@
 """A norm that is carried over to a rounded multiple holds for it."""
 
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from specaudit import pipeline
+import specaudit
+from specaudit import norms, pipeline
 from specaudit.model import Model, Weight
 from specaudit.norms import measure, symbol
-from specaudit.report import Geometry, Settings
+from specaudit.operators import Layer
+from specaudit.report import Geometry, Measurement, Settings
 from specaudit.rewrite.bench import Bench
 from specaudit.rewrite.multiples import scaled_under
 from specaudit.rewrite.overlay import Overlay
@@ -58,3 +62,73 @@ def test_it_holds_is_not_far_off_and_what_check_measures_passes(name, geometry) 
     assert reshaped.lower <= truth * (1 + 1e-14)
     assert truth * (1 - 1e-14) <= reshaped.upper
     assert again.norm.upper <= 1.0
+
+
+def matrix_bench(values: np.ndarray, name: str = "fc.weight") -> tuple[Bench, Overlay]:
+    weight = Weight(name, values.shape, str(values.dtype), lambda: values.copy())
+    overlay = Overlay(Model("m", "safetensors", "", (weight,)))
+    prepared = pipeline.prepare(overlay.model, settings=Settings())
+    return Bench.of(overlay, prepared, pipeline.measure(prepared)), overlay
+
+
+@pytest.mark.parametrize("shape", [(700, 40), (40, 700), (200, 200)])
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
+def test_a_matrix_is_proved_from_its_old_norm(name: str, shape: tuple[int, int]) -> None:
+    import ml_dtypes
+
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    values = np.random.default_rng(9).standard_normal(shape).astype(dtype)
+    bench, overlay = matrix_bench(values)
+    with closing(overlay):
+        assert scaled_under(bench, 0, 1.0)
+        claimed = bench.measured[0].norm
+        new = overlay["fc.weight"]
+        again = measure(bench.layers[0], Settings())
+    truth = float(np.linalg.norm(new.astype(float), 2))
+    assert claimed.lower <= truth * (1 + 1e-13)
+    assert truth * (1 - 1e-13) <= claimed.upper <= 1.0
+    assert again.norm.upper <= 1.0
+    assert truth >= 1.0 - 4 * float(ml_dtypes.finfo(dtype).eps) * np.sqrt(shape[1])
+
+
+@pytest.mark.parametrize("limit", [1e-200, 1e200, 0.0])
+def test_what_cannot_be_proved_so_is_left_as_it_was(limit: float) -> None:
+    """Squares of what is rounded away would underflow, and prove too much."""
+    values = np.random.default_rng(1).standard_normal((64, 64)).astype(np.float32)
+    bench, overlay = matrix_bench(values * np.float32(2.0**100))
+    with closing(overlay):
+        assert not scaled_under(bench, 0, limit)
+        assert len(overlay) == 0
+
+
+def test_a_type_too_coarse_for_its_limit_is_given_back() -> None:
+    """Most entries round to nothing: the error is as large as the limit."""
+    values = np.full((64, 64), 2.0**-14, dtype=np.float16)
+    values[0, 0] = 60000.0
+    bench, overlay = matrix_bench(values)
+    with closing(overlay):
+        assert not scaled_under(bench, 0, 2.0**-12)
+        assert len(overlay) == 0 or np.array_equal(overlay["fc.weight"], values)
+
+
+def test_each_weight_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    tensors = {
+        "fc.weight": rng.standard_normal((60, 50)).astype(np.float32),
+        "conv.weight": rng.standard_normal((32, 16, 3, 3)).astype(np.float32),
+        "small.weight": (1e-3 * rng.standard_normal((60, 50))).astype(np.float32),
+    }
+    save_file(tensors, tmp_path / "in.safetensors")
+    names: list[str] = []
+    real = norms.measure
+
+    def counted(layer: Layer, settings: Settings | None = None) -> Measurement:
+        names.append(layer.name)
+        return real(layer, settings)
+
+    monkeypatch.setattr(norms, "measure", counted)
+    done = specaudit.clamp(tmp_path / "in.safetensors", max=1.0, out=tmp_path / "out.safetensors")
+    assert {row.name for row in done.changed} == {"fc.weight", "conv.weight"}
+    assert sorted(names) == sorted(tensors)
+    for row in specaudit.audit(tmp_path / "out.safetensors", limit_of=lambda _: 1.0).layers:
+        assert row.norm.upper <= 1.0
