@@ -300,9 +300,39 @@ def test_a_bug_is_exit_code_4_in_one_line_and_a_traceback_with_debug() -> None:
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
         )
-        assert done.returncode == (1 if traceback else 4)
+        assert done.returncode == 4
         assert ("Traceback" in done.stderr) == traceback
         assert traceback or len(done.stderr.splitlines()) == 1
+
+
+def test_debug_changes_no_exit_code_and_loses_no_model(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"junk")
+    for code, arguments in (
+        (2, ["inspect", "nowhere.onnx"]),
+        (2, ["inspect", MLP, "--bogus"]),
+        (3, ["inspect", str(broken), MLP, "--format", "csv"]),
+    ):
+        plain, debug = specaudit(*arguments), specaudit(*arguments, "--debug")
+        assert (plain.returncode, debug.returncode) == (code, code)
+        assert debug.stdout == plain.stdout
+        assert "Traceback" in debug.stderr
+        assert plain.stderr.splitlines()[0] in debug.stderr
+
+
+def test_a_closed_stdout_is_an_output_that_cannot_be_written() -> None:
+    command = f'exec "{sys.executable}" -m specaudit inspect {MLP} >&-'
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--select", "--ignore"])
+def test_codes_that_are_empty_do_not_switch_rules_off(flag: str) -> None:
+    done = specaudit("check", MLP, flag, "")
+    assert done.returncode == 2
+    assert "names no rule" in done.stderr
 
 
 def test_the_policy_is_found_upwards_and_flags_win(tmp_path: Path) -> None:

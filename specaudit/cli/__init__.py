@@ -1,7 +1,9 @@
 """The command line: parse, call, print, exit. Nothing else prints or exits."""
 
+import errno
 import os
 import sys
+import traceback
 from typing import NoReturn
 
 from specaudit import __version__
@@ -10,7 +12,13 @@ from specaudit import __version__
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     arguments = sys.argv[1:]
+    # What the shell closed (>&-) is None.
+    is_closed = sys.stdout is None
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
+        if is_closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), "stdout")
         code = run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -19,7 +27,7 @@ def main() -> NoReturn:
         code = 130
     except Exception as problem:
         if "--debug" in arguments:
-            raise
+            traceback.print_exc()
         code = explain_failure(problem)
     leave(code)
 

@@ -1,6 +1,7 @@
 """The work of ``inspect`` and ``check``: audit every model, print once, return the exit code."""
 
 import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -84,7 +85,7 @@ def audit_all(
             worst = max(worst, code)
         except SpecauditError as problem:
             if shared.debug:
-                raise
+                traceback.print_exc()
             talk.error(problem)
             refused[place] = policy.unreadable(path, problem)
             worst = max(worst, problem.exit_code)
@@ -95,7 +96,7 @@ def audit_all(
         except Exception as problem:
             # A bug of ours on one model must not keep the others from being audited.
             if shared.debug:
-                raise
+                traceback.print_exc()
             talk.crash(problem)
             refused[place] = policy.unreadable(path, SpecauditError("internal error"))
             worst = 4

@@ -180,7 +180,12 @@ def _baseline_path(rules: Policy, asked: CheckOptions) -> str | None:
 def _codes(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    return tuple(code.strip() for code in text.split(",") if code.strip())
+    codes = tuple(code.strip() for code in text.split(",") if code.strip())
+    if not codes:  # an unset variable in a script must not switch off every rule
+        raise UsageError(
+            f"{text!r} names no rule", help="`specaudit explain rules` lists them; leave it out"
+        )
+    return codes
 
 
 def _short(path: str) -> str:

@@ -40,6 +40,8 @@ def allocate(squares: Reals, exponents: Reals, budget: float) -> Reals:
     [0.54, 0.93, 0.99, 1.0]
     """
     active = np.flatnonzero(exponents > 0.0)
+    if active.size == 0:  # no layer that can be scaled is on the path: nothing helps
+        return np.zeros(len(squares))
     f, g = squares[active], exponents[active]
     chain = _Chain(g / f, g, budget)
     if chain.over(math.log(chain.most), None) <= 0.0:

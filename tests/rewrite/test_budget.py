@@ -51,3 +51,8 @@ def test_the_known_answers() -> None:
     assert f @ (1 - half) ** 2 == pytest.approx(0.23, abs=5e-3)
     tenth = np.exp(allocate(f, g, math.log(0.1)))
     np.testing.assert_allclose(tenth, [0.103, 0.976, 0.996, 0.999], atol=5e-4)
+
+
+def test_where_no_layer_counts_nothing_is_scaled() -> None:
+    """The steepest path may hold no layer; what then is missed is for the caller to say."""
+    assert allocate(np.array([1.0, 4.0]), np.zeros(2), math.log(0.5)).tolist() == [0.0, 0.0]
