@@ -18,6 +18,7 @@ from specaudit.model import Model
 from specaudit.operators import Layer
 from specaudit.policy.patterns import matcher
 from specaudit.report import (
+    LEFT_OUT,
     Measurement,
     ModelInfo,
     NetworkBound,
@@ -296,9 +297,7 @@ def select(
     ]
     kept = {id(layer) for layer in chosen}
     left_out = tuple(
-        Skipped(layer.name, layer.shape, "left out by the selection")
-        for layer in layers
-        if id(layer) not in kept
+        Skipped(layer.name, layer.shape, LEFT_OUT) for layer in layers if id(layer) not in kept
     )
     return tuple(chosen), left_out
 

@@ -114,6 +114,10 @@ class Measurement(msgspec.Struct, frozen=True):
     operator_norm: Norm | None = None
 
 
+# The reason of a `Skipped` layer that the user did not select.
+LEFT_OUT = "left out by the selection"
+
+
 class Skipped(msgspec.Struct, frozen=True):
     """What was not measured, and why.
 

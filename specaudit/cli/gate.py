@@ -69,7 +69,7 @@ def check(models: Sequence[str], shared: Shared, asked: CheckOptions) -> int:
     view = documents.view(shared, "check")
     documents.publish(audited.in_order(pairs), shared, view, targets)
     if baseline_path is not None:
-        keep_baseline(baseline_path, baseline, pairs, shared)
+        keep_baseline(baseline_path, baseline, pairs, shared, policy.rules_with_limits(rules))
     return max([audited.worst, *(verdict.exit_code for verdict in verdicts)])
 
 
@@ -135,10 +135,14 @@ def wants_spectrum(rules: Policy) -> bool:
 
 
 def keep_baseline(
-    path: str, old: Baseline | None, pairs: Sequence[audits.Pair], shared: Shared
+    path: str,
+    old: Baseline | None,
+    pairs: Sequence[audits.Pair],
+    shared: Shared,
+    enforced: frozenset[str],
 ) -> None:
     """Write the baseline that was asked for, or the old one without what is mended."""
-    new = Baseline.of(pairs) if old is None else old.shrunk(pairs)
+    new = Baseline.of(pairs) if old is None else old.shrunk(pairs, enforced=enforced)
     if new == old:
         return
     with writing.replacing(path, force=True) as file:

@@ -17,7 +17,13 @@ from specaudit.policy.findings import (
     Suppression,
     Verdict,
 )
-from specaudit.policy.judgement import active_rules, judge, judge_all, unreadable
+from specaudit.policy.judgement import (
+    active_rules,
+    judge,
+    judge_all,
+    rules_with_limits,
+    unreadable,
+)
 from specaudit.policy.patterns import matcher
 from specaudit.policy.rules import RULES, Rule
 from specaudit.policy.settings import Allowance, Gates, LayerLimit, Policy
@@ -46,6 +52,7 @@ __all__ = [
     "norm_limit",
     "parse_policy",
     "postcondition_missed",
+    "rules_with_limits",
     "shared_tensor",
     "unreadable",
 ]

@@ -1,7 +1,7 @@
 """The findings a project starts from: known ones pass, new and worse ones do not."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from specaudit.errors import ConfigurationError
 from specaudit.policy import figures
 from specaudit.policy.findings import Finding, Observed, Suppression, Verdict, fingerprinted
-from specaudit.report import Report
+from specaudit.report import LEFT_OUT, Report
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -100,21 +100,39 @@ class Baseline(msgspec.Struct, frozen=True):
                 worse.append(regression)
         return result + fingerprinted(report, worse)
 
-    def shrunk(self, pairs: Sequence[tuple[Report, Verdict]]) -> "Baseline":
+    def shrunk(
+        self, pairs: Sequence[tuple[Report, Verdict]], *, enforced: Collection[str]
+    ) -> "Baseline":
         """Return the baseline without what is mended, and with what got better tightened.
 
-        Entries of models that were not audited now are kept.
+        Entries that nobody looked at now are kept: of other models, of layers that were left
+        out, of rules that are not `enforced` or have no limit for the layer.
         """
         current = {known.fingerprint: known for known in Baseline.of(pairs).findings}
-        audited = {os.path.basename(report.model.path) for report, _ in pairs}
         kept = []
         for entry in self.findings:
-            if entry.model not in audited:
+            looked = any(_examined(entry, *pair) for pair in pairs) and entry.rule in enforced
+            if not looked and entry.fingerprint not in current:
                 kept.append(entry)
             elif entry.fingerprint in current:
                 now = current[entry.fingerprint]
                 kept.append(replace(entry, observed=_tighter(entry.observed, now.observed)))
         return Baseline(tuple(kept))
+
+
+def _examined(entry: Known, report: Report, verdict: Verdict) -> bool:
+    """Whether an audit would have found what an entry says, were it still so."""
+    if entry.model != _text(os.path.basename(report.model.path)):
+        return False
+    if any(_text(one.name) == entry.subject and one.reason == LEFT_OUT for one in report.skipped):
+        return False
+    limits = [
+        limit
+        for layer, limit in zip(report.layers, verdict.limits, strict=False)
+        if _text(layer.name) == entry.subject
+    ]
+    # Of a layer that is gone there is nothing left to mend.
+    return entry.rule != "SA201" or not limits or any(limit is not None for limit in limits)
 
 
 def _belongs(finding: Finding) -> bool:

@@ -86,6 +86,16 @@ def active_rules(policy: Policy) -> frozenset[str]:
     return frozenset(chosen - _codes(policy.ignore))
 
 
+def rules_with_limits(policy: Policy) -> frozenset[str]:
+    """Return the codes that are enforced, without those whose limit the policy does not give."""
+    missing = set()
+    if policy.gates.max_lipschitz is None:
+        missing.add("SA301")
+    if all(entry.max_condition is None for entry in policy.layers):
+        missing.add("SA202")
+    return active_rules(policy) - missing
+
+
 def unreadable(path: str, error: SpecauditError) -> tuple[Report, Verdict]:
     """Return the report and the verdict of a file that could not be audited (SA001)."""
     reason = "the file could not be read"

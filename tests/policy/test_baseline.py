@@ -2,14 +2,18 @@ import pytest
 from msgspec.structs import replace
 
 from specaudit.errors import ConfigurationError
-from specaudit.policy import Baseline, LayerLimit, Policy, judge
+from specaudit.policy import RULES, Baseline, LayerLimit, Policy, judge
+from specaudit.report import LEFT_OUT, Skipped
 from tests.outputs.reports import clean, failing, layer
 
 POLICY = Policy(layers=(LayerLimit(max_norm=3.0),))
 
 
-def report(*layers):
-    return replace(clean(), layers=layers, skipped=())
+ALL = frozenset(RULES)
+
+
+def report(*layers, skipped=()):
+    return replace(clean(), layers=layers, skipped=skipped)
 
 
 def judged(*layers, baseline=None):
@@ -56,18 +60,32 @@ def test_without_the_rule_a_worse_finding_stands_by_itself():
 def test_it_shrinks_and_tightens_and_never_grows():
     baseline = Baseline.of([judged(layer("a", 4.0, 4.1), layer("b", 5.0, 5.1))])
     better = judged(layer("a", 3.5, 3.6), layer("b", 1.0, 1.0), baseline=baseline)
-    shrunk = baseline.shrunk([better])
+    shrunk = baseline.shrunk([better], enforced=ALL)
     assert [known.subject for known in shrunk.findings] == ["a"]
     assert shrunk.findings[0].observed.upper == 3.6
     worse = judged(layer("a", 9.0, 9.1), layer("c", 9.0, 9.1), baseline=shrunk)
-    assert shrunk.shrunk([worse]) == shrunk
+    assert shrunk.shrunk([worse], enforced=ALL) == shrunk
 
 
 def test_entries_of_models_that_were_not_audited_are_kept():
     other = failing(), judge(failing(), POLICY)
     baseline = Baseline.of([judged(layer("a", 4.0, 4.1)), other])
-    shrunk = baseline.shrunk([judged(layer("a", 1.0, 1.0), baseline=baseline)])
+    shrunk = baseline.shrunk([judged(layer("a", 1.0, 1.0), baseline=baseline)], enforced=ALL)
     assert {known.model for known in shrunk.findings} == {"backbone.onnx"}
+
+
+def test_what_nobody_looked_at_is_kept():
+    """A layer left out, a rule not enforced, a limit not given: nothing is mended by that."""
+    baseline = Baseline.of([judged(layer("a", 4.0, 4.1), layer("b", 5.0, 5.1))])
+    left_out = report(layer("a", 1.0, 1.0), skipped=(Skipped("b", (2, 2), LEFT_OUT),))
+    shrunk = baseline.shrunk([(left_out, judge(left_out, POLICY))], enforced=ALL)
+    assert [known.subject for known in shrunk.findings] == ["b"]
+    whole = report(layer("a", 4.0, 4.1), layer("b", 5.0, 5.1))
+    assert baseline.shrunk([(whole, judge(whole, Policy()))], enforced=ALL) == baseline
+    assert baseline.shrunk([(whole, judge(whole, Policy()))], enforced={"SA301"}) == baseline
+    gone = report(layer("a", 4.0, 4.1))
+    shrunk = baseline.shrunk([(gone, judge(gone, POLICY))], enforced=ALL)
+    assert [known.subject for known in shrunk.findings] == ["a"]
 
 
 def test_it_survives_its_file_and_stands_by_itself():
