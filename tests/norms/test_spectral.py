@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specaudit.norms import METHODS, spectral_norm
+from specaudit.norms import METHODS, lanczos, spectral, spectral_norm
 from specaudit.operators import Array, composed, dense, grouped
 from specaudit.report import Norm, Settings
 from tests.norms.matrices import forty_digits, hadamard, known, with_singular_values
@@ -286,3 +286,26 @@ def test_operators_without_entries_are_estimated() -> None:
     assert blocks.estimate == pytest.approx(largest, rel=1e-5)
     broken = composed(dense(first), dense(np.full((20, 40), np.nan)))
     assert spectral_norm(broken, Settings()).status == "non_finite"
+
+
+@pytest.mark.parametrize("top", [(1000, 1), (1000, 999), (10**7, 10**7 - 1), (1000, 1000)])
+def test_a_guess_in_single_precision_is_proved_in_double(
+    top: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for large matrices: also where single precision does not tell the top two apart."""
+    kinds: list[np.dtype[np.generic]] = []
+    plain = lanczos.tridiagonalise
+
+    def tridiagonalise(product: object, start: Array, **options: object) -> lanczos.Ritz:
+        kinds.append(start.dtype)
+        return plain(product, start, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(spectral, "_SINGLE_FROM", 100)
+    monkeypatch.setattr(lanczos, "tridiagonalise", tridiagonalise)
+    matrix, factor = with_singular_values([*top, *range(126)], 512)
+    norm = spectral_norm(dense(matrix))
+    assert kinds == [np.float32]  # and no second run, in double precision
+    assert norm.lower is not None
+    assert norm.upper is not None
+    assert norm.lower <= top[0] * factor <= norm.upper
+    assert norm.bracket.relative_width <= 1e-6
