@@ -13,10 +13,10 @@ from specaudit.norms.gram import PANEL, Gram, U, gamma
 Matrix: TypeAlias = NDArray[np.float64] | NDArray[np.complex128]
 
 # From this order on, factorising in place pays for the import of scipy.linalg (0.3 s).
-_IN_PLACE = 2048
+IN_PLACE = 2048
 
 
-def upper_end(gram: Gram, shift: float) -> float | None:
+def upper_end(gram: Gram, shift: float, *, overwrite: bool = False) -> float | None:
     """Return a number that ``||A|| ** 2`` does not exceed, or None where `shift` is too low.
 
     Parameters
@@ -25,6 +25,8 @@ def upper_end(gram: Gram, shift: float) -> float | None:
         ``G = fl(A* A)``.
     shift : float
         A little more than the largest eigenvalue; the nearer, the tighter the bound.
+    overwrite : bool
+        Whether G's memory may serve for the factor. G is lost then.
 
     Notes
     -----
@@ -54,7 +56,7 @@ def upper_end(gram: Gram, shift: float) -> float | None:
     """
     if not 0.0 < shift < math.inf:
         return None
-    matrix = shifted(on_cpu(gram.matrix), shift)
+    matrix = shifted(on_cpu(gram.matrix), shift, overwrite=overwrite)
     diagonal = matrix.diagonal().real.copy()
     if not diagonal.min() > 0.0:
         return None
@@ -77,9 +79,9 @@ def slack(diagonal: NDArray[np.float64], is_complex: bool) -> float:
     return round_up(round_up(growth * trace) + U * float(diagonal.max()))
 
 
-def shifted(matrix: Matrix, shift: float) -> Matrix:
+def shifted(matrix: Matrix, shift: float, *, overwrite: bool = False) -> Matrix:
     """Return ``shift I - matrix`` on the diagonal and below; above it, anything."""
-    result = np.empty_like(matrix)
+    result = matrix if overwrite else np.empty_like(matrix)
     for j in range(0, matrix.shape[0], PANEL):  # what is not written takes no memory either
         np.negative(matrix[j:, j : j + PANEL], out=result[j:, j : j + PANEL])
     diagonal = result.reshape(-1)[:: matrix.shape[0] + 1]
@@ -93,7 +95,7 @@ def factorises(matrix: Matrix) -> bool:
     The lower triangle decides; a large matrix is overwritten.
     """
     n = matrix.shape[0]
-    if n < _IN_PLACE:
+    if n < IN_PLACE:
         try:
             factor = np.linalg.cholesky(matrix)
         except np.linalg.LinAlgError:

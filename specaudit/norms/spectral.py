@@ -101,21 +101,19 @@ def measured(operator: LinearOperator, settings: Settings) -> tuple[Norm, int]:
         return _estimated(tall, settings)
     start = tall.like(_start(tall, settings.seed))
     guess = None if settings.method == "auto" else _run(tall, start, settings)
-    gram = Gram.of(tall)
-    del tall
-    return _certified(gram, start, guess, settings)
+    return _certified(tall, start, guess, settings)
 
 
 def _certified(
-    gram: Gram, start: Array, guess: Ritz | None, settings: Settings
+    tall: Tall, start: Array, guess: Ritz | None, settings: Settings
 ) -> tuple[Norm, int]:
-    method: str = settings.method
+    method, gram = str(settings.method), Gram.of(tall)
     if guess is None and gram.size <= _SMALL:
         method, guess = "gram", exact.eigenpair(gram)
     elif guess is None:
         steps = settings.iterations or lanczos.STEPS
         method, guess = "lanczos", _krylov(gram, start, settings.rtol, steps)
-    squared, matvecs = _squeeze(gram, guess, settings)
+    squared, matvecs = _squeeze(tall, gram, guess, settings)
     loss = round_up(gram.entry_error * round_up(math.sqrt(gram.square)))
     ends = Bracket(
         round_down(round_down(math.sqrt(squared.lower)) - loss),
@@ -124,14 +122,14 @@ def _certified(
     return _scaled_back(ends, gram.exponent, method, settings.rtol), matvecs
 
 
-def _squeeze(gram: Gram, first: Ritz, settings: Settings) -> tuple[Bracket, int]:
+def _squeeze(tall: Tall, gram: Gram, first: Ritz, settings: Settings) -> tuple[Bracket, int]:
     """Bracket ``||A|| ** 2`` from a guess; from better ones, should it not be tight."""
     lower, upper, matvecs = 0.0, math.inf, 0
-    for guess in _guesses(gram, first, settings):
+    for whole, guess in _attempts(tall, gram, first, settings):
         matvecs += guess.matvecs
-        lower = max(lower, gram.lower_end(_like(guess.vector, gram)))
+        lower = max(lower, whole.lower_end(_like(guess.vector, whole)))
         shift = max(guess.value, lower) * (1.0 + _HEADROOM * guess.accuracy)
-        found = cholesky.upper_end(gram, shift)
+        found = cholesky.upper_end(whole, shift, overwrite=_is_lost(gram) and guess is first)
         if found is None:
             continue
         upper = min(upper, found)
@@ -142,13 +140,23 @@ def _squeeze(gram: Gram, first: Ritz, settings: Settings) -> tuple[Bracket, int]
     return Bracket(lower, max(lower, upper)), matvecs
 
 
-def _guesses(gram: Gram, first: Ritz, settings: Settings) -> Iterator[Ritz]:
-    yield first
+def _attempts(
+    tall: Tall, gram: Gram, first: Ritz, settings: Settings
+) -> Iterator[tuple[Gram, Ritz]]:
+    yield gram, first
+    if _is_lost(gram):
+        gram = Gram.of(tall)
     another = _random(gram.size, [settings.seed, 1], is_complex=gram.is_complex)
-    yield _krylov(gram, _like(another, gram), settings.rtol, 2 * lanczos.STEPS)
+    yield gram, _krylov(gram, _like(another, gram), settings.rtol, 2 * lanczos.STEPS)
     exhaustive = exact.eigenpair(gram)
     for doubling in range(_DOUBLINGS):
-        yield dataclasses.replace(exhaustive, accuracy=exhaustive.accuracy * 2.0**doubling)
+        yield gram, dataclasses.replace(exhaustive, accuracy=exhaustive.accuracy * 2.0**doubling)
+
+
+def _is_lost(gram: Gram) -> bool:
+    # The first attempt nearly always is the last: a large matrix is overwritten by it rather
+    # than copied, and formed again where that was wrong.
+    return gram.size >= cholesky.IN_PLACE
 
 
 def _krylov(gram: Gram, start: Array, rtol: float, steps: int) -> Ritz:

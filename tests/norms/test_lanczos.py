@@ -96,3 +96,19 @@ def test_fewer_steps_than_the_default_for_an_ordinary_matrix() -> None:
     matrix = np.random.default_rng(2).standard_normal((400, 300))
     ritz = bidiagonalise(dense(matrix), np.ones(300), tolerance=2e-7)
     assert len(ritz.values) < 100 < lanczos.STEPS
+
+
+@pytest.mark.parametrize("tilt", [1e-2, 1e-4])
+def test_a_single_precision_pair_is_seen_anew_in_double(tilt: float) -> None:
+    """``diag(3, 2)`` and a vector off its top by `tilt`: quotient and residual by hand."""
+    vector = np.array([5.0, 5.0 * tilt], dtype=np.float32)  # not a unit vector either
+    rough = lanczos.Ritz(3.5, vector, np.array([2.0, 3.5]), np.zeros(2), 7, 1e-6)
+    found, is_met = lanczos.refined(lambda v: np.array([3.0, 2.0]) * v, rough)
+    x, y = (float(part) for part in vector)
+    value = (3 * x * x + 2 * y * y) / (x * x + y * y)
+    assert found.value == pytest.approx(value, rel=1e-14)
+    assert np.linalg.norm(found.vector) == pytest.approx(1.0, rel=1e-14)
+    assert found.values.tolist() == [2.0, found.value]
+    assert (found.matvecs, found.accuracy) == (8, 1e-6)
+    # r = |x y| / (x² + y²), gap 1: r² / gap is 1e-4 and 1e-8, asked are 3e-6.
+    assert is_met == (tilt == 1e-4)

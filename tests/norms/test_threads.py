@@ -1,6 +1,7 @@
 """BLAS on one thread: while anybody is inside, and not a moment longer."""
 
 from pathlib import Path
+from threading import Barrier, current_thread
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from specaudit import norms
 from specaudit.norms import one_thread
 from specaudit.norms.positive import factorise
+from specaudit.norms.threads import blas_threads, spread
 from specaudit.operators import Layer
 from specaudit.pipeline import audit
 from specaudit.report import Measurement, Settings
@@ -66,3 +68,36 @@ def test_factorisations_run_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> No
         assert factorise(np.stack([np.eye(n) * 2.0 for n in [300] * 3])).all()
         assert factorise(np.stack([np.eye(n) * 2.0 for n in [30] * 3])).all()
     assert seen == [{1}] * 6
+
+
+def test_spread_calls_each_once_on_blas_threads_turned_into_python_s() -> None:
+    seen: list[set[int]] = []
+    names: set[str] = set()
+
+    def task(item: int) -> None:
+        together.wait(timeout=60)  # passes only where two run at once
+        names.add(current_thread().name)
+        seen.append(counts())
+        items.append(item)
+
+    together, items = Barrier(2), []
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == 2
+        spread(task, range(6))
+        assert counts() == {2}
+    assert sorted(items) == list(range(6))
+    assert len(names) == 2
+    assert seen == [{1}] * 6
+
+
+def test_spread_stays_on_the_caller_s_thread_where_blas_has_one() -> None:
+    names: list[str] = []
+    with one_thread():
+        spread(lambda _: names.append(current_thread().name), range(3))
+    spread(lambda _: names.append(current_thread().name), range(1))
+    assert names == [current_thread().name] * 4
+
+
+def test_spread_raises_what_a_task_raised() -> None:
+    with threadpool_limits(2, user_api="blas"), pytest.raises(ZeroDivisionError):
+        spread(lambda item: 1 // item, range(4))
