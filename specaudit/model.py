@@ -142,8 +142,9 @@ class Model:
     path : str
         As the user gave it.
     format : Format
-    digest : str
-        Hexadecimal SHA-256 of the file (of the index file, for a sharded set).
+    digest : callable, () -> str
+        Hexadecimal SHA-256 of the file (of the index file, for a sharded set). It is taken
+        beside the reading of tensors, and waited for only here.
     weights : tuple of Weight
         Every tensor there is, wherever it is kept, in file order.
     graph : Graph or None
@@ -165,7 +166,7 @@ class Model:
 
     path: str
     format: Format
-    digest: str
+    digest: Callable[[], str]
     weights: tuple[Weight, ...]
     graph: Graph | None = None
     notes: tuple[str, ...] = ()

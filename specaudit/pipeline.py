@@ -438,7 +438,7 @@ def _describe(model: Model) -> ModelInfo:
     }
     return ModelInfo(
         path=model.path,
-        sha256=model.digest,
+        sha256=model.digest(),
         format=model.format,
         parameters=sum(counted.values()),
         opset=model.graph.opsets.get("") if model.graph is not None else None,

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -119,7 +119,7 @@ class Contents:
         )
         self.weights.append(weight)
 
-    def model(self, kind: Format, digest: str, source: object) -> Model:
+    def model(self, kind: Format, digest: Callable[[], str], source: object) -> Model:
         """The model; raises if there is nothing in it to audit."""
         if not self.weights:
             name, reason = self.missing[0] if self.missing else ("", "")

@@ -8,10 +8,10 @@ from typing import Final
 
 from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
+from specaudit.formats.background import in_background
 from specaudit.formats.checkpoints import Contents, byte_order, check_records, door, read_zip
 from specaudit.formats.containers import Role
 from specaudit.formats.files import ModelFile, shown
-from specaudit.formats.pytorch import in_background
 from specaudit.formats.regions import Region
 from specaudit.formats.safetensors import parse_json
 from specaudit.formats.strided import ITEM_SIZES, Strided
@@ -66,7 +66,7 @@ def load(path: str) -> Model:
         contents = Contents(path)
         read_program(archive, contents)
         verified()
-        return contents.model("pt2", hashed(), archive)
+        return contents.model("pt2", hashed, archive)
 
 
 def read_program(archive: Archive, contents: Contents) -> None:

@@ -158,42 +158,37 @@ class ModelFile:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256."""
-        return self.fingerprint().sha256
+        return hexadecimal(self.open())
 
-    def fingerprint(self) -> "Fingerprint":
-        """SHA-256, and the zeros it ends in; one pass over the file."""
-        return fingerprint(self.open())
+    def trailing_zeros(self) -> int:
+        """The number of zero bytes at its end."""
+        zeros = 0
+        with self.open() as file:
+            while zeros < self.size:
+                length = min(BLOCK, self.size - zeros)
+                block = read_exactly(file, self.size - zeros - length, length, self.path)
+                kept = len(block.rstrip(b"\0"))
+                zeros += length - kept
+                if kept:
+                    break
+        return zeros
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """A file's SHA-256 and the number of zero bytes at its end."""
-
-    sha256: str
-    trailing_zeros: int
-
-
-def fingerprint(file: BufferedReader) -> Fingerprint:
-    """Read `file` from its start to its end, and close it."""
+def hexadecimal(file: BufferedReader) -> str:
+    """SHA-256 of `file` from its start to its end; it is closed."""
     hasher = hashlib.sha256()
     buffer = bytearray(BLOCK)
     view = memoryview(buffer)
-    zeros = 0
     with file:
         file.seek(0)
         while step := file.readinto(buffer):
             hasher.update(view[:step])
-            if buffer[step - 1]:  # the usual case, without looking at the block
-                zeros = 0
-            else:
-                kept = len(bytes(view[:step]).rstrip(b"\0"))
-                zeros = step - kept if kept else zeros + step
-    return Fingerprint(hasher.hexdigest(), zeros)
+    return hasher.hexdigest()
 
 
 def sha256(path: str) -> str:
     """Hexadecimal SHA-256 of the regular file at `path`."""
-    return fingerprint(open_regular(path)).sha256
+    return hexadecimal(open_regular(path))
 
 
 def read_exactly(file: BufferedReader, offset: int, length: int, path: str) -> bytes:

@@ -51,7 +51,7 @@ def load(path: str, load_shard: Callable[[str], Model]) -> Model:
     return Model(
         path=path,
         format=first.format,
-        digest=file.digest(),
+        digest=file.digest,
         weights=tuple(weights_of(shards)),
         notes=tuple(
             f"{shown(name)[1:-1]}: {note}" for name, s in shards.items() for note in s.notes

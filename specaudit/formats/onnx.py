@@ -9,6 +9,7 @@ inside a function ``<domain>.<function>``.
 from dataclasses import replace
 
 from specaudit.errors import UnreadableModel
+from specaudit.formats.background import in_background
 from specaudit.formats.files import ModelFile
 from specaudit.formats.onnx_graph import Reader, opsets
 from specaudit.formats.onnx_schema import ModelProto
@@ -33,6 +34,7 @@ def load(path: str) -> Model:
     file = ModelFile.at(path)
     if not file.size:
         raise UnreadableModel("empty file", where=path)
+    hashed = in_background(file.digest)
     with Scanner(file) as scanner:
         proto = scanner.read(ModelProto)
     if proto.graph is None:
@@ -47,7 +49,7 @@ def load(path: str) -> Model:
     return Model(
         path=path,
         format="onnx",
-        digest=file.digest(),
+        digest=hashed,
         weights=tuple(reader.weights),
         graph=replace(graph, opsets=versions, functions=functions),
         notes=tuple(dict.fromkeys(reader.notes + reader.external.notes)),

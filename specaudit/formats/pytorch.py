@@ -6,18 +6,16 @@ records, records to tensors under the names of their containers. Nothing of the 
 """
 
 from collections.abc import Callable
-from threading import Thread
-from typing import TypeVar
 
 from specaudit.errors import UnreadableModel, UnsupportedModel
+from specaudit.formats.background import in_background
 from specaudit.formats.checkpoints import Contents, door, read_old, read_zip
-from specaudit.formats.files import Fingerprint, ModelFile
+from specaudit.formats.files import ModelFile
 from specaudit.formats.legacy import MAGIC_NUMBER
 from specaudit.formats.safetensors import zero_tail
 from specaudit.formats.zips import MAGICS, Archive, read_archive
 from specaudit.model import Format, Model
 
-T = TypeVar("T")
 OLDEST = b"L%dL\n" % MAGIC_NUMBER  # how pickle protocols 0 and 1 spell the first object
 
 
@@ -44,8 +42,9 @@ def load(path: str) -> Model:
 
     Notes
     -----
-    Every byte is read once here, for the SHA-256 and, in an archive, for the checksums of
-    its members; both run beside the parsing, since neither holds the interpreter's lock.
+    Every byte is read here for the SHA-256 and, in an archive, for the checksums of its
+    members. Neither holds the interpreter's lock: the checksums are taken beside the parsing
+    and have been compared when this returns; the SHA-256 goes on beside the measuring.
     """
     with door(path):
         return read(path, digest=True)
@@ -79,7 +78,7 @@ def read(path: str, *, digest: bool) -> Model:
             where=path,
             help="load it with torch and save it again with torch.save",
         )
-    marked = in_background(file.fingerprint if digest else lambda: Fingerprint("", 0))
+    hashed: Callable[[], str] = in_background(file.digest) if digest else str
     contents = Contents(path)
     source: Archive | ModelFile = file
     kind: Format = "pytorch"
@@ -90,30 +89,7 @@ def read(path: str, *, digest: bool) -> Model:
         verified()
     elif is_pickle(head):
         read_old(file, contents)
-        contents.missing.extend(zero_tail(marked().trailing_zeros, file.size))
+        contents.missing.extend(zero_tail(file.trailing_zeros(), file.size))
     else:
         raise UnsupportedModel("neither a zip archive nor a pickle, as PyTorch files are")
-    return contents.model(kind, marked().sha256, source)
-
-
-def in_background(work: Callable[[], T]) -> Callable[[], T]:
-    """Begin `work` in a thread; the function returned waits for it, and raises what it raised."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # handed to whoever waits
-            errors.append(error)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-
-    def wait() -> T:
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    return wait
+    return contents.model(kind, hashed, source)

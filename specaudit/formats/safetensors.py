@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from specaudit import limits
 from specaudit.errors import UnreadableModel
-from specaudit.formats.files import Fingerprint, ModelFile, shown
+from specaudit.formats.background import in_background
+from specaudit.formats.files import ModelFile, shown
 from specaudit.formats.tensors import StoredTensor, bytes_of, check_shape
 from specaudit.model import Model, Weight
 
@@ -31,8 +32,7 @@ def load(path: str, *, digest: bool = True) -> Model:
     ----------
     path : str
     digest : bool
-        Whether to hash the file, which also finds a tail of zeros. A sharded set is known
-        by the digest of its index.
+        Whether to hash the file. A sharded set is known by the digest of its index.
 
     Raises
     ------
@@ -42,6 +42,7 @@ def load(path: str, *, digest: bool = True) -> Model:
     file = ModelFile.at(path)
     if not file.size:
         raise UnreadableModel("empty file", where=path)
+    hashed = in_background(file.digest) if digest else str
     header, start = read_header(file)
     stored = {
         name: read_entry(entry, file, start, f"{path} › {shown(name)[1:-1]}")
@@ -50,7 +51,6 @@ def load(path: str, *, digest: bool = True) -> Model:
     if len({printable(name) for name in stored}) < len(stored):
         _refuse("two names are the same once their surrogates are written out", path)
     check_coverage(stored.values(), file, start)
-    mark = file.fingerprint() if digest else Fingerprint("", 0)
     weights = []
     missing = []
     for name, tensor in stored.items():
@@ -63,9 +63,9 @@ def load(path: str, *, digest: bool = True) -> Model:
     return Model(
         path=path,
         format="safetensors",
-        digest=mark.sha256,
+        digest=hashed,
         weights=tuple(weights),
-        missing=(*missing, *zero_tail(mark.trailing_zeros, file.size - start)),
+        missing=(*missing, *zero_tail(file.trailing_zeros(), file.size - start)),
         source=file,
     )
 

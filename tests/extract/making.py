@@ -26,7 +26,7 @@ def checkpoint(
     tensors: Mapping[str, Array], attributes: Mapping[str, Mapping[str, object]] | None = None
 ) -> Model:
     weights = tuple(weight(name, values) for name, values in tensors.items())
-    return Model("memory", "pytorch", "", weights, attributes=attributes or {})
+    return Model("memory", "pytorch", str, weights, attributes=attributes or {})
 
 
 def extracted(tensors: Mapping[str, Array], **classes: Mapping[str, object]) -> Extraction:

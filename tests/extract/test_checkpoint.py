@@ -178,7 +178,7 @@ def test_ties_and_overlaps_are_said() -> None:
     model = Model(
         "memory",
         "pytorch",
-        "",
+        str,
         (
             weight("embed.weight", values, storage="s", extent=(0, 96)),
             weight("head.weight", values, storage="s", extent=(0, 96)),
@@ -196,7 +196,7 @@ def test_ties_and_overlaps_are_said() -> None:
 def test_optimizer_state_is_no_weight_and_its_nan_shows() -> None:
     good = weight("optimizer.state.0.exp_avg", normal(4, 4), role="optimizer")
     bad = weight("optimizer.state.1.exp_avg", np.full((4, 4), np.nan), role="optimizer")
-    found = matrices(Model("memory", "pytorch", "", (good, bad)))
+    found = matrices(Model("memory", "pytorch", str, (good, bad)))
     assert not found.layers
     assert [(s.reason, s.covered) for s in found.skipped] == [
         ("optimizer state", True),
@@ -205,7 +205,7 @@ def test_optimizer_state_is_no_weight_and_its_nan_shows() -> None:
 
 
 def test_what_the_reader_missed_is_not_covered() -> None:
-    model = Model("memory", "pytorch", "", (), missing=(("a.weight", "nested tensor"),))
+    model = Model("memory", "pytorch", str, (), missing=(("a.weight", "nested tensor"),))
     (skipped,) = matrices(model).skipped
     assert (skipped.name, skipped.covered) == ("a.weight", False)
 
@@ -218,7 +218,7 @@ def test_plain_layers_are_written_as_they_are_read() -> None:
 
 
 def test_two_tensors_of_one_name_are_both_there() -> None:
-    model = Model("m", "pytorch", "", (weight("w.weight", normal(2, 2)),) * 1
+    model = Model("m", "pytorch", str, (weight("w.weight", normal(2, 2)),) * 1
                   + (weight("w.weight", normal(3, 3)),))  # fmt: skip
     assert [layer.shape for layer in matrices(model).layers] == [(2, 2), (3, 3)]
 
@@ -228,7 +228,7 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
         raise AssertionError("read too early")
 
     model = checkpoint({})
-    model = Model("m", "pytorch", "", (
+    model = Model("m", "pytorch", str, (
         weight("fc.weight", normal(2, 2)).__class__("fc.weight", (2, 2), "float32", read),
     ))  # fmt: skip
     assert len(matrices(model).layers) == 1

@@ -12,7 +12,7 @@ from specaudit.model import Model, Weight
 def checkpoint(names: list[str], dtype: str) -> Model:
     values = np.ones((2, 2), dtype=dtype)
     weights = tuple(Weight(name, (2, 2), dtype, lambda: values) for name in names)
-    return Model("many", "safetensors", "", weights)
+    return Model("many", "safetensors", str, weights)
 
 
 def seconds(count: int, dtype: str, leaf: str) -> float:

@@ -107,9 +107,9 @@ def test_digest_and_trailing_zeros(tmp_path: Path, content: bytes, zeros: int) -
     path = tmp_path / "f"
     whole = content + bytes(zeros)
     path.write_bytes(whole)
-    mark = ModelFile.at(str(path)).fingerprint()
-    assert mark.sha256 == sha256(str(path)) == hashlib.sha256(whole).hexdigest()
-    assert mark.trailing_zeros == zeros
+    file = ModelFile.at(str(path))
+    assert file.digest() == sha256(str(path)) == hashlib.sha256(whole).hexdigest()
+    assert file.trailing_zeros() == zeros
 
 
 @pytest.mark.parametrize(

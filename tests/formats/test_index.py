@@ -45,7 +45,7 @@ def test_the_index_and_its_folder_are_the_same_model(shards: Path) -> None:
         assert sorted(weight.name for weight in model.weights) == ["a.0", "a.1", "b.0", "b.1"]
         assert model.format == "safetensors"
         assert model.path == str(path)
-        assert model.digest == hashlib.sha256(shards.read_bytes()).hexdigest()
+        assert model.digest() == hashlib.sha256(shards.read_bytes()).hexdigest()
         assert model.notes == model.missing == ()
         assert isinstance(model.source, Shards)
         assert list(model.source.models) == ["a.safetensors", "b.safetensors"]

@@ -95,7 +95,7 @@ def same_model(path: Path, proto: onnx.ModelProto) -> None:
     ours = load(path)
     read_all(ours)
     assert ours.format == "onnx"
-    assert ours.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert ours.digest() == hashlib.sha256(path.read_bytes()).hexdigest()
     same_graph(ours.graph, proto.graph)
     assert ours.graph is not None
     versions = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in proto.opset_import}

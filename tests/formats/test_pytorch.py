@@ -319,5 +319,5 @@ def test_sample_models_equal_what_torch_reads(name: str) -> None:
 
 def test_weights_travel_between_processes(tmp_path: Path) -> None:
     model = read({"w": BASE.T}, tmp_path)
-    (weight,) = pickle.loads(pickle.dumps(model)).weights
+    (weight,) = pickle.loads(pickle.dumps(model.weights))
     assert np.array_equal(weight.read(), BASE.T.numpy())

@@ -21,7 +21,7 @@ from specaudit.rewrite.overlay import Overlay
 def bench_of(values: np.ndarray, geometry: Geometry | None) -> tuple[Bench, Overlay]:
     weight = Weight("conv.weight", values.shape, str(values.dtype), lambda: values.copy())
     attributes = {} if geometry is None else {"conv": described(geometry, values.shape)}
-    model = Model("m", "safetensors", "", (weight,), attributes=attributes)
+    model = Model("m", "safetensors", str, (weight,), attributes=attributes)
     overlay = Overlay(model)
     prepared = pipeline.prepare(overlay.model, settings=Settings())
     return Bench.of(overlay, prepared, pipeline.measure(prepared)), overlay
@@ -66,7 +66,7 @@ def test_it_holds_is_not_far_off_and_what_check_measures_passes(name, geometry) 
 
 def matrix_bench(values: np.ndarray, name: str = "fc.weight") -> tuple[Bench, Overlay]:
     weight = Weight(name, values.shape, str(values.dtype), lambda: values.copy())
-    overlay = Overlay(Model("m", "safetensors", "", (weight,)))
+    overlay = Overlay(Model("m", "safetensors", str, (weight,)))
     prepared = pipeline.prepare(overlay.model, settings=Settings())
     return Bench.of(overlay, prepared, pipeline.measure(prepared)), overlay
 
