@@ -181,9 +181,9 @@ def _row(layer: ClampedLayer, scale: Scale) -> dict[str, Any]:
         "shape": size(layer.shape),
         "before": wording.upper_text(layer.before),
         "after": wording.upper_text(layer.after, layer.limit),
-        "was": "" if layer.limit is None else f"limit {figures.exact(layer.limit)}",
+        "remark": "" if layer.limit is None else f"limit {figures.exact(layer.limit)}",
         "ratio": f"×{layer.factor:.6g}" if layer.is_changed else "",
         "label": f"before {_norm(layer.before)}, after {_norm(layer.after)}",
         "old": html.bar(layer.before, scale),
-        "new": html.bar(layer.after, scale),
+        "new": html.bar(layer.after, scale, layer.limit),
     }
