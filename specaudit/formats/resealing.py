@@ -9,6 +9,7 @@ from io import BufferedReader, FileIO
 from typing import Final
 
 from specaudit.errors import UnreadableModel, UnsupportedModel
+from specaudit.formats.checksums import crc32
 from specaudit.formats.files import BLOCK, ModelFile, read_exactly
 from specaudit.formats.splices import Moves, Splice
 from specaudit.formats.zips import (
@@ -152,7 +153,7 @@ class Seal:
             block = self.read(position, min(BLOCK, end - position))
             position += len(block)
             held = inflater.decompress(block) if inflater else block
-            checksum = zlib.crc32(held, checksum)
+            checksum = crc32(held, checksum)
             size += len(held)
         return checksum, size
 

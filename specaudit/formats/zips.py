@@ -6,14 +6,16 @@ one file. None of the writers of model files makes such archives, so they are re
 """
 
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader
 from typing import Any, Final
 
 from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
+from specaudit.formats.background import in_background
+from specaudit.formats.checksums import crc32
 from specaudit.formats.files import ModelFile, read_exactly, shown
 from specaudit.formats.regions import Region
 
@@ -77,16 +79,27 @@ class Archive:
         if region.size > limit:
             raise UnreadableModel(f"{region.label()} is larger than {limit} bytes")
         data = region.read()
-        if zlib.crc32(data) != self.checksums.get(name, zlib.crc32(data)):
+        if name in self.checksums and crc32(data) != self.checksums[name]:
             raise UnreadableModel(f"{region.label()} is damaged: its checksum does not match")
         return data
 
     def verify(self) -> None:
-        """Raise unless every member's checksum matches."""
+        """Raise unless every member's checksum matches; on two threads, half of the bytes each."""
+        shares: list[list[str]] = [[], []]
+        sizes = [0, 0]
+        for name in sorted(self.checksums, key=lambda name: -self.members[name].size):
+            lighter = int(sizes[1] < sizes[0])
+            shares[lighter].append(name)
+            sizes[lighter] += self.members[name].size
+        waits = [in_background(partial(self._verify, share)) for share in shares if share]
+        for wait in waits:
+            wait()
+
+    def _verify(self, names: list[str]) -> None:
         with self.file.open() as file:
-            for name, checksum in self.checksums.items():
+            for name in names:
                 region = self.members[name]
-                if checksum_of(region, file) != checksum:
+                if checksum_of(region, file) != self.checksums[name]:
                     raise UnreadableModel(
                         f"{region.label()} is damaged: its checksum does not match"
                     )
@@ -299,5 +312,5 @@ def checksum_of(region: Region, file: BufferedReader) -> int:
     """CRC-32 of the bytes that a region holds."""
     checksum = 0
     for block in region.blocks(file):
-        checksum = zlib.crc32(block, checksum)
+        checksum = crc32(block, checksum)
     return checksum

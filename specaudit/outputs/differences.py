@@ -216,13 +216,14 @@ def _layer(change: Change) -> dict[str, Any]:
 def _row(change: Change, scale: Scale) -> dict[str, Any]:
     latest = change.after or change.before
     before, after = change.before, change.after
-    is_renamed = before is not None and before.name != change.name
     return {
         "state": _STATES.get(change.status, "pass"),
         "status": change.status,
         "mark": _SIGNS[change.status],
         "name": shortened(change.name, 300),
-        "remark": f"was {shortened(before.name, 300)}" if is_renamed else "",
+        "remark": f"was {shortened(before.name, 300)}"
+        if before and before.name != change.name
+        else "",
         "kind": wording.KINDS[latest.kind] if latest else "",
         "shape": size(latest.shape) if latest else "",
         "before": wording.upper_text(before.norm) if before else "",
