@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from specaudit.norms import one_thread
 from specaudit.operators import Array, Layer, entries
 from specaudit.rewrite.overlay import same_bytes
 
@@ -29,7 +30,7 @@ def difference_of(old: Layer, new: Layer) -> tuple[float, float, float] | None:
 def _products(a: Array, b: Array, scale: float) -> tuple[float, float, float]:
     """Return the sums of |a|^2, of a* b and of |b - a|^2, with both over a scale."""
     square = inner = change = 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), one_thread():
         for x, y in entries(a, b):
             if scale != 1.0:
                 x, y = x / scale, y / scale
