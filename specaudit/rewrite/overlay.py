@@ -80,6 +80,10 @@ class Overlay(Mapping[str, Values]):
         """Return all names of the parameter, the first one first."""
         return self._names[name]
 
+    def dtype(self, name: str) -> np.dtype[np.generic]:
+        """Return the type of a new value without reading it."""
+        return self._places[self._names[name][0]][1]
+
     def __getitem__(self, name: str) -> Values:
         weight = self._weights[name]
         place, dtype = self._places[self._names[name][0]]
