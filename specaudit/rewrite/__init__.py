@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from specaudit import formats, pipeline
+from specaudit import formats, measuring, pipeline
 from specaudit.errors import NotCertified, UnsupportedModel, UsageError
 from specaudit.formats import writing
 from specaudit.model import Model
@@ -170,7 +170,7 @@ def carry_out(
                 None if layer.kind == "scale" and layer.node in behind else limit
                 for layer, limit in zip(prepared.layers, limits, strict=True)
             ]
-        sizes = map(pipeline.weight_bytes, prepared.layers)
+        sizes = map(measuring.weight_bytes, prepared.layers)
         closely = _settings_of(prepared, limits) if request.mode == "scale" else None
         found = pipeline.measure(prepared, jobs=jobs, settings_of=closely)
         measured = tuple(observe(found, sizes))

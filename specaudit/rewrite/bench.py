@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from specaudit import norms, pipeline
+from specaudit import measuring, pipeline
 from specaudit.errors import UnsupportedModel
 from specaudit.model import Model
 from specaudit.operators import Layer
@@ -69,18 +70,18 @@ class Bench:
     def norm_now(self, index: int, *, limit: float | None = None) -> Measurement:
         """Return what is proved of a layer; more exactly where the limit asks for it."""
         if index in self.stale:
-            self.measured[index] = norms.measure(self.layers[index], self.settings)
+            self.measured[index] = measuring.alone(self.layers[index], self.settings)
             self.stale.discard(index)
         if limit is not None:
-            found = pipeline.decided(self.layers[index], self.measured[index], limit, self.settings)
-            self.measured[index] = found
+            layer, found = self.layers[index], self.measured[index]
+            self.measured[index] = measuring.decided(layer, found, limit, self.settings)
         return self.measured[index]
 
     def tight(self, index: int, *, rtol: float = 0.0) -> Measurement:
         """Measure a layer as exactly as a limit is decided, or as `rtol` if that is wider."""
-        settings = pipeline.deciding(self.settings)
+        settings = measuring.deciding(self.settings)
         settings = msgspec.structs.replace(settings, rtol=max(settings.rtol, min(rtol, _COARSE)))
-        self.measured[index] = norms.measure(self.layers[index], settings)
+        self.measured[index] = measuring.alone(self.layers[index], settings)
         self.stale.discard(index)
         self.closer.add(index)
         return self.measured[index]
@@ -166,4 +167,5 @@ def epsilon_of(dtype: str) -> float:
         return float(np.finfo(dtype).eps)
     import ml_dtypes  # for the few files that need it
 
-    return float(ml_dtypes.finfo(dtype).eps)
+    known: Any = ml_dtypes  # of whose types it says nothing
+    return float(known.finfo(dtype).eps)

@@ -14,7 +14,7 @@ from specaudit.model import Function, Graph, Model, Node, Weight
 
 Values = NDArray[np.generic]
 
-_IN_MEMORY = 1 << 28  # bytes of new values kept in memory; a file without a name takes more
+_IN_MEMORY = 1 << 26  # bytes of new values kept in memory; a file without a name takes more
 _IN_CACHE = 1 << 18
 
 
@@ -25,6 +25,8 @@ class Overlay(Mapping[str, Values]):
     ----------
     model : Model
         The model with these values in place of the file's, at whatever moment it is read.
+    folder : str or None
+        Where values that memory does not hold are put; None leaves that to the system.
 
     Notes
     -----
@@ -36,6 +38,7 @@ class Overlay(Mapping[str, Values]):
         self._weights = {weight.name: weight for weight in reversed(model.weights)}
         self._names = _aliases(model.weights)
         self._places: dict[str, tuple[int, np.dtype[np.generic]]] = {}
+        self.folder = folder
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115  lives as long
         self._lock = threading.Lock()
         self._wrapped: dict[int, Weight] = {}
