@@ -10,7 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from specaudit import norms, pipeline
+from specaudit import measuring, pipeline
 from specaudit.bracket import round_up
 from specaudit.errors import NotCertified, UsageError
 from specaudit.operators import Layer, widen
@@ -53,15 +53,17 @@ def bring_network_under(
     """
     if not 0.0 < limit < math.inf:
         raise UsageError(f"--max-lipschitz {limit:g} is not a limit", help="a number over 0")
-    with closing(Overlay(bench.overlay.model, None)) as trial:
+    with (
+        closing(Overlay(bench.overlay.model, bench.overlay.folder)) as trial,
+        measuring.threads_for(bench.layers),
+    ):
         plan = Plan(bench, trial, chosen)
         if plan.bound(np.zeros(len(plan.groups))) <= math.log(limit) and plan.found <= limit:
             return
         refuse_non_finite(bench.measured, bench.prepared.model.path)
         plan.check_feasible(limit)
-        best = _searched(plan, limit, mode)
-        if best is not None:
-            _, measured = _carried_out(plan, best, mode)
+        measured = _searched(plan, limit, mode)
+        if measured is not None:
             bench.take(trial, measured)
             return
     raise NotCertified(
@@ -70,26 +72,49 @@ def bring_network_under(
     )
 
 
-def _searched(plan: "Plan", limit: float, mode: ModeName) -> Reals | None:
-    """Return factors that keep the limit as stored, and not much below it."""
-    best, feasible, missed = None, -math.inf, math.inf
-    target = math.log(limit) - _SLACK
+def _searched(plan: "Plan", limit: float, mode: ModeName) -> list[Measurement] | None:
+    """Lay factors over the trial that keep the limit as stored, and not much below it.
+
+    Returns
+    -------
+    list of Measurement or None
+        Of each layer, with these factors; None if there are none.
+    """
+    aim = math.log(limit) - _SLACK
+    kept: tuple[float, float] | None = None  # a target and the room that its bound leaves
+    missed: tuple[float, float] | None = None
+    best, t, target = None, np.zeros(len(plan.groups)), aim
     for _ in range(_ATTEMPTS):
-        factors = np.exp(plan.solved(target))
-        upper, _ = _carried_out(plan, factors, mode)
+        t = plan.solved(target, t)
+        upper, measured = _carried_out(plan, np.exp(t), mode)
         room = math.log(limit) - math.log(upper) if upper > 0.0 else math.inf
-        if room >= 0.0 and target > feasible:
-            best, feasible = factors, target
+        if room >= 0.0 and (kept is None or target > kept[0]):
+            best, kept = t, (target, room)
             if room <= _ROOM[mode]:
-                break
-        elif room < 0.0:
-            missed = min(missed, target)
-        if math.inf in (-feasible, missed):  # one side alone is known: a step to the other
-            step = min(room, 1.0) if room >= 0.0 else max(1.1 * room, -10.0) - _SLACK
-            target += step
-        else:
-            target = 0.5 * (feasible + missed)
-    return best
+                return measured
+        elif room < 0.0 and (missed is None or target < missed[0]):
+            missed = target, room
+        target = _next_target(target, room, kept, missed, 0.5 * _ROOM[mode])
+    return None if best is None else _carried_out(plan, np.exp(best), mode)[1]
+
+
+def _next_target(
+    target: float,
+    room: float,
+    kept: tuple[float, float] | None,
+    missed: tuple[float, float] | None,
+    wanted: float,
+) -> float:
+    """Return the target to try next: where the bound would leave the wanted room, were it linear.
+
+    One that leads nowhere new is replaced by the middle of the two that are known.
+    """
+    if kept is None or missed is None:  # one side alone is known: a step to the other
+        return target + (min(room, 1.0) if room >= 0.0 else max(1.1 * room, -10.0) - _SLACK)
+    share = (kept[1] - wanted) / (kept[1] - missed[1])
+    if not 0.01 < share < 0.99:
+        share = 0.5
+    return kept[0] + share * (missed[0] - kept[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +132,7 @@ class Plan:
         self.bench, self.trial = bench, trial
         # As `check` will: what a limit of its own had measured closely is measured as usual.
         self.measured = [
-            norms.measure(layer, bench.settings) if index in bench.closer else found
+            measuring.alone(layer, bench.settings) if index in bench.closer else found
             for index, (layer, found) in enumerate(zip(bench.layers, bench.current(), strict=True))
         ]
         self.groups = tuple(_groups(bench, {id(layer) for layer in chosen}))
@@ -129,9 +154,8 @@ class Plan:
             help="a path that no chosen weight lies on, such as an identity, is not shrunk",
         )
 
-    def solved(self, target: float) -> Reals:
-        """Return logarithms of factors for which the bound is at most the target."""
-        t = np.zeros(len(self.groups))
+    def solved(self, target: float, t: Reals) -> Reals:
+        """Return logarithms of factors for which the bound is at most the target, sought from t."""
         value, slopes = self.bound(t), np.zeros(len(self.groups))
         for _ in range(_ROUNDS):
             slopes = self.slopes(t, value)
@@ -219,7 +243,7 @@ class Plan:
         key = digest.digest()
         if key not in self.known:
             settings = replace(self.bench.settings, conv="operator")
-            self.known[key] = norms.measure(layer, settings).norm
+            self.known[key] = measuring.alone(layer, settings).norm
         return self.known[key]
 
     def write(self, factors: Reals) -> None:
@@ -253,7 +277,7 @@ def _carried_out(plan: Plan, factors: Reals, mode: ModeName) -> tuple[float, lis
     prepared = plan.bench.prepare(trial.model)
     changed = set(trial)
     measured = [
-        norms.measure(layer, settings)
+        measuring.alone(layer, settings)
         if any(tensor.name in changed for tensor in layer.tensors)
         else known
         for layer, known in zip(prepared.layers, plan.measured, strict=True)
