@@ -28,21 +28,33 @@ _ROUNDS = 6
 _STEP = 0.02  # of a logarithm, for a slope
 _SETTLED = 1e-3
 _ATTEMPTS = 12
-_NOTHING = -14.0  # a millionth: what is left of the bound then does not come from the weights
+_NOTHING = -40.0  # 4e-18: what is left of the bound then does not come from the weights
+_HARDLY = math.log(1e-6)  # past this factor next to nothing is left of a layer
 _ROOM = {"scale": 1e-4, "project": 1e-2}  # under the limit that is not worth another search
 _SLACK = 1e-6  # relative, which roundings and measuring anew may take
+_EQUAL = (
+    "the layers take one and the same factor: to change the weights least would leave next to "
+    "nothing of one of them"
+)
 
 
 def bring_network_under(
     bench: Bench, chosen: Sequence[Layer], limit: float, mode: ModeName
-) -> None:
+) -> tuple[str, ...]:
     """Change weights until the network's bound, or the product, is proved under a limit.
 
     Notes
     -----
     With factors ``exp(t)`` the logarithm of the bound is convex in t but for minima of
     several bounds. It is put linear where it stands, the change of the weights minimised
-    (`allocate`), and so on until the factors settle.
+    (`allocate`), and so on until the factors settle. Far under the bound that change is
+    least which takes all of it from one layer, and leaves a network that computes nothing;
+    where less than a millionth of a layer would be left, all take one and the same factor.
+
+    Returns
+    -------
+    notes : tuple of str
+        What has to be said of it.
 
     Raises
     ------
@@ -59,13 +71,13 @@ def bring_network_under(
     ):
         plan = Plan(bench, trial, chosen)
         if plan.bound(np.zeros(len(plan.groups))) <= math.log(limit) and plan.found <= limit:
-            return
+            return ()
         refuse_non_finite(bench.measured, bench.prepared.model.path)
         plan.check_feasible(limit)
         measured = _searched(plan, limit, mode)
         if measured is not None:
             bench.take(trial, measured)
-            return
+            return (_EQUAL,) if plan.is_equal else ()
     raise NotCertified(
         f"SA501: no factors were found with which the bound is proved <= {figures.exact(limit)}",
         where=bench.prepared.model.path,
@@ -140,6 +152,7 @@ class Plan:
         self.known: dict[bytes, Norm] = {}
         self.path: tuple[str, ...] = ()
         self.found = math.inf
+        self.is_equal = False
 
     def check_feasible(self, limit: float) -> None:
         """Raise if the limit lies under what the bound is without these weights."""
@@ -174,7 +187,11 @@ class Plan:
 
     def _allocated(self, slopes: Reals, t: Reals, rise: float) -> Reals:
         budget = rise + float(slopes @ t)
-        return allocate(self.squares, slopes, budget) if budget < 0.0 else np.zeros(len(t))
+        if budget >= 0.0 or not slopes.any():
+            return np.zeros(len(t))
+        found = allocate(self.squares, slopes, budget)
+        self.is_equal = bool(found.min() < _HARDLY)
+        return np.where(slopes > 0.0, budget / slopes.sum(), 0.0) if self.is_equal else found
 
     def slopes(self, t: Reals, value: float) -> Reals:
         """Return how fast the logarithm of the bound grows with that of each factor."""
