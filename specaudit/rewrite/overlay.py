@@ -4,12 +4,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specaudit.errors import UnsupportedModel
+from specaudit.errors import OutputError, UnsupportedModel
 from specaudit.model import Function, Graph, Model, Node, Weight
 
 Values = NDArray[np.generic]
@@ -55,6 +55,8 @@ class Overlay(Mapping[str, Values]):
         ------
         UnsupportedModel
             If the type cannot hold them.
+        OutputError
+            If there is no room for them.
         """
         weight = self._weights[name]
         old = self[name] if name in self else weight.read()
@@ -63,11 +65,25 @@ class Overlay(Mapping[str, Values]):
             return False
         first = self._names[name][0]
         with self._lock:
-            self._file.seek(0, 2)
-            place, _ = self._places.setdefault(first, (self._file.tell(), new.dtype))
-            self._file.seek(place)
-            self._file.write(_bytes(new).data)
+            try:
+                place = self._keep(_bytes(new), self._places.get(first))
+            except OSError as error:
+                raise OutputError(
+                    f"no room for the new values: {error.strerror}",
+                    where=self.folder or gettempdir(),
+                    help="they are put there until the output is written: make room",
+                ) from error
+            self._places[first] = place, new.dtype
         return True
+
+    def _keep(self, data: NDArray[np.uint8], known: tuple[int, np.dtype[np.generic]] | None) -> int:
+        """Write bytes to their place, the end if they have none, and return it."""
+        place = self._file.seek(0, 2) if known is None else known[0]
+        self._file.seek(place)
+        left = data.data
+        while left:  # a disk that is nearly full takes a part
+            left = left[self._file.write(left) :]
+        return place
 
     def drop(self) -> None:
         """Forget every new value."""

@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import specaudit
+from specaudit.errors import OutputError
+from specaudit.rewrite import overlay
+from tests.formats.test_saving_faults import files_of_at_most
+
 SHARDS, EACH, ROWS, COLUMNS = 8, 5, 512, 4096  # 320 MiB in 40 tensors, all of them to be changed
 MEASURED = """
 import sys
@@ -46,3 +51,15 @@ def test_a_set_of_shards_is_not_kept_in_memory(limit: tuple[str, str], tmp_path:
     assert budget < total  # or this could not fail
     assert peak <= budget
     assert sum(path.stat().st_size for path in out.glob("*.safetensors")) >= total
+
+
+def test_new_values_that_no_disk_holds_are_an_error_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).standard_normal((200, 200), dtype=np.float32)
+    save_file({"a.weight": values}, tmp_path / "in.safetensors")
+    monkeypatch.setattr(overlay, "_IN_MEMORY", 1 << 10)
+    with files_of_at_most(50_000), pytest.raises(OutputError, match="no room") as caught:
+        specaudit.clamp(tmp_path / "in.safetensors", max=1.0, out=tmp_path / "out.safetensors")
+    assert caught.value.where == str(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
