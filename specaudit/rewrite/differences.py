@@ -34,9 +34,10 @@ class Difference:
     change, relative_change : float
         Frobenius norm of the difference, and over that of the old weight.
     entries_lost : int
-        Entries that are zero now and were not.
+        Entries that are zero now and were not, where the new weight is so small, for its
+        type, that there can be many.
     entries_subnormal : int
-        Entries with fewer digits than their type has, so small are they.
+        Entries with fewer digits than their type has, so small are they; counted likewise.
     """
 
     factor: float
@@ -111,7 +112,11 @@ def difference_of(old: Layer, new: Layer) -> Difference | None:
         return None
     scale = 1.0
     square, inner, change = _products(a, b, scale)
-    lost, subnormal = _counts(a, b, _smallest_normal(new.dtype))
+    smallest = _smallest_normal(new.dtype)
+    # The part of b along a is no more than b: only where it is small may many entries be tiny.
+    along = abs(inner) / math.sqrt(square) if square > 0.0 else 0.0
+    is_tiny = not along > math.sqrt(b.size) * _FAR * smallest
+    lost, subnormal = _counts(a, b, smallest) if is_tiny or smallest == 0.0 else (0, 0)
     if not _SMALL < square < _LARGE or change < _SMALL:  # squares of the tiny and the huge
         scale = max((float(np.abs(x).max()) for (x,) in entries(a)), default=0.0) or 1.0
         square, inner, change = _products(a, b, scale)
@@ -140,9 +145,8 @@ def _counts(a: Array, b: Array, smallest: float) -> tuple[int, int]:
     lost = subnormal = 0
     for x, y in entries(a, b):
         lost += int(np.count_nonzero(x)) - int(np.count_nonzero(y))
-        if smallest > 0.0 and float(np.vdot(y, y).real) < y.size * (_FAR * smallest) ** 2:
-            size = np.abs(y)
-            subnormal += int(np.count_nonzero((size > 0.0) & (size < smallest)))
+        size = np.abs(y)
+        subnormal += int(np.count_nonzero((size > 0.0) & (size < smallest)))
     return max(lost, 0), subnormal
 
 

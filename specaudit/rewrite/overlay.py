@@ -14,7 +14,7 @@ from specaudit.model import Function, Graph, Model, Node, Weight
 
 Values = NDArray[np.generic]
 
-_IN_MEMORY = 1 << 26  # bytes of new values kept in memory; a file without a name takes more
+_IN_MEMORY = 1 << 27  # bytes of new values kept in memory; a file without a name takes more
 _IN_CACHE = 1 << 18
 
 
