@@ -3,15 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from specaudit import extract, formats, norms
+from specaudit import extract, formats, measuring, norms
 from specaudit.bracket import ONE, Magnitude
 from specaudit.errors import SpecauditError, UnreadableModel, UsageError
 from specaudit.model import Model
@@ -41,14 +39,8 @@ if TYPE_CHECKING:
 # Measured, but no factor of the product: an embedding is a table that is looked up, and
 # the scale of a norm layer acts on what that layer has normalised.
 _OUTSIDE_PRODUCT = {"embedding": "embeddings", "scale": "scales of norm layers"}
-# Where a limit falls inside a bracket the norm is measured anew, to this relative width.
-_DECIDING_RTOL = 1e-6
-# What layers that are measured side by side may take, besides what the largest takes alone;
-# those that take more have all threads to themselves, one at a time.
-_SIDE_BY_SIDE_BYTES = 128 << 20
 _RANK: tuple[Status, ...] = ("certified", "estimate", "not_computed", "unbounded", "non_finite")
 _ASSUMES = "the layers act one after another and nothing between them stretches"
-
 
 LimitOf = Callable[[Measurement], float | None]
 
@@ -67,7 +59,7 @@ class Prepared:
     @property
     def size_bytes(self) -> int:
         """Bytes of weights that will be read: what progress counts."""
-        return sum(weight_bytes(layer) for layer in self.layers)
+        return sum(measuring.weight_bytes(layer) for layer in self.layers)
 
 
 def audit(
@@ -197,56 +189,17 @@ def measure(
 
     def measure_one(layer: Layer) -> Measurement:
         settings = prepared.settings if settings_of is None else settings_of(layer)
-        return _measure_one(layer, settings, spectrum, limit_of)
+        measurement = norms.measure(layer, settings)
+        limit = limit_of(measurement) if limit_of is not None else None
+        if limit is not None:
+            measurement = measuring.decided(layer, measurement, limit, settings)
+        if not spectrum or measurement.norm.status == "non_finite":
+            return measurement
+        return msgspec.structs.replace(measurement, spectrum=norms.spectrum(layer))
 
     if norms.devices.resolve(prepared.settings.device) != "cpu":
         jobs = 1  # one layer fills a device
-    room = _SIDE_BY_SIDE_BYTES + 2 * max(map(weight_bytes, prepared.layers), default=0)
-    for is_small, run in groupby(
-        prepared.layers, lambda layer: norms.working_bytes(layer) * jobs <= room
-    ):
-        layers = list(run)
-        if not is_small or jobs == 1:
-            yield from map(measure_one, layers)
-            continue
-        workers = jobs if _is_worth_threads(layers) else 1
-        with ThreadPoolExecutor(workers) as pool, norms.one_thread():
-            yield from pool.map(measure_one, layers)
-
-
-def _is_worth_threads(layers: Sequence[Layer]) -> bool:
-    """Whether BLAS, which runs side by side, takes longer than Python, which does not."""
-    return any(layer.kind.startswith("convolution") for layer in layers) or (
-        sum(map(norms.working_bytes, layers)) >= len(layers) << 17
-    )
-
-
-def _measure_one(
-    layer: Layer, settings: Settings, spectrum: bool, limit_of: LimitOf | None
-) -> Measurement:
-    measurement = norms.measure(layer, settings)
-    limit = limit_of(measurement) if limit_of is not None else None
-    if limit is not None:
-        measurement = decided(layer, measurement, limit, settings)
-    if not spectrum or measurement.norm.status == "non_finite":
-        return measurement
-    return msgspec.structs.replace(measurement, spectrum=norms.spectrum(layer))
-
-
-def decided(
-    layer: Layer, measurement: Measurement, limit: float, settings: Settings
-) -> Measurement:
-    """Return the measurement, or one as exact as can be had where it leaves a limit open."""
-    norm = measurement.norm
-    is_open = norm.status == "certified" and norm.bracket.lower <= limit < norm.bracket.upper
-    closer = deciding(settings)
-    return norms.measure(layer, closer) if is_open and closer != settings else measurement
-
-
-def deciding(settings: Settings) -> Settings:
-    """Return the settings by which a limit is decided."""
-    rtol = min(settings.rtol, _DECIDING_RTOL)
-    return msgspec.structs.replace(settings, rtol=rtol, rtol_given=True)
+    return measuring.side_by_side(measure_one, prepared.layers, jobs=jobs)
 
 
 def compose(
@@ -444,11 +397,3 @@ def _describe(model: Model) -> ModelInfo:
         opset=model.graph.opsets.get("") if model.graph is not None else None,
         notes=model.notes,
     )
-
-
-def weight_bytes(layer: Layer) -> int:
-    """Size of a layer in float64, for progress and for the order of work."""
-    size = 8
-    for dimension in layer.shape:
-        size *= dimension
-    return size

@@ -315,7 +315,8 @@ class ClampedLayer(msgspec.Struct, frozen=True):
 
     `factor` is that of the least-squares multiple of the old weight which the new one is
     (1 where nothing changed), `change` the Frobenius norm of the difference, `tensors` what
-    was written, `consumers` the other layers that were changed with it.
+    was written, `consumers` the other layers that were changed with it. `entries_lost` became
+    zero by rounding, `entries_subnormal` kept some of their digits.
     """
 
     name: str
@@ -328,6 +329,8 @@ class ClampedLayer(msgspec.Struct, frozen=True):
     limit: float | None = None
     change: float = 0.0
     relative_change: float = 0.0
+    entries_lost: int = 0
+    entries_subnormal: int = 0
     node: str | None = None
     tensors: tuple[str, ...] = ()
     consumers: tuple[str, ...] = ()

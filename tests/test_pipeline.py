@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from specaudit import norms, pipeline
+from specaudit import measuring, norms, pipeline
 from specaudit.errors import UnreadableModel
 from specaudit.pipeline import audit, multiply
 from specaudit.report import Measurement, Norm
@@ -50,8 +50,8 @@ def test_jobs_change_nothing(name, monkeypatch):
     # Some side by side, some alone: the order stays.
     layers = pipeline.prepare(SAMPLES / name).layers
     middle = sorted(map(norms.working_bytes, layers))[len(layers) // 2]
-    largest = max(map(pipeline.weight_bytes, layers))
-    monkeypatch.setattr(pipeline, "_SIDE_BY_SIDE_BYTES", 3 * middle - 2 * largest)
+    largest = max(map(measuring.weight_bytes, layers))
+    monkeypatch.setattr(measuring, "_SIDE_BY_SIDE_BYTES", 3 * middle - 2 * largest)
     assert timeless(audit(SAMPLES / name, jobs=3)) == one
 
 

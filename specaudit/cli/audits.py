@@ -123,7 +123,7 @@ def audit_one(
         if options.measures(shared) and not shared.quiet:
             talk.remark(f"note: {path} is a saved audit: options of measuring do not change it")
         return saved, 0
-    from specaudit import pipeline  # NumPy and the readers, which a saved audit does not need
+    from specaudit import measuring, pipeline  # NumPy and readers, which a saved audit needs not
 
     jobs = options.jobs(shared.jobs)
     if shared.arch is not None:
@@ -141,7 +141,7 @@ def audit_one(
         talk.remark(f"note: {path} holds no graph: input shapes and ranges change nothing")
     measured = talk.progressing(
         pipeline.measure(prepared, jobs=jobs, spectrum=spectrum, limit_of=limit_of),
-        map(pipeline.weight_bytes, prepared.layers),
+        map(measuring.weight_bytes, prepared.layers),
         os.path.basename(path),
         "never" if shared.quiet else shared.progress,
     )

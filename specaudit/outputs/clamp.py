@@ -1,5 +1,6 @@
 """What a clamp did, as text, JSON, Markdown and HTML."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from specaudit.outputs.pages import page
 from specaudit.policy import Finding, figures, shared_tensor
 from specaudit.report import ClampedLayer, Clamping, Norm
 
+_NEXT_TO_NOTHING = 1e-6
+
 
 def text(done: Clamping, *, verbose: bool = False) -> str:
     """Return a line for each layer that changed; with `verbose`, for the others too."""
@@ -24,6 +27,7 @@ def text(done: Clamping, *, verbose: bool = False) -> str:
     lines += [f"bias  {visible(name)} scaled along" for name in done.biases]
     lines += ["", *_bounds(done)]
     lines += [f"warning[{found.rule}] {_finding(found)}" for found in findings(done)]
+    lines += [f"warning  {visible(remark)}" for remark in warnings(done)]
     lines += [f"note  {visible(note)}" for note in done.notes]
     return "\n".join([*lines, "", _summary(done)]) + "\n"
 
@@ -48,6 +52,7 @@ def document(done: Clamping) -> dict[str, Any]:
         "network": _both(done.networks),
         "comparison": msgspec.to_builtins(done.comparison),
         "findings": [msgspec.to_builtins(found) for found in findings(done)],
+        "warnings": list(warnings(done)),
         "notes": list(done.notes),
     }
 
@@ -76,7 +81,7 @@ def as_markdown(done: Clamping) -> str:
             "" if layer.limit is None else figures.exact(layer.limit),
         )
         lines.append(f"| {' | '.join(cells)} |")
-    remarks = [*_bounds(done), *map(_finding, findings(done)), *map(visible, done.notes)]
+    remarks = [*_bounds(done), *_remarks(done)]
     lines += ["", *(f"- {prose(remark)}" for remark in remarks)]
     return "\n".join(lines) + "\n"
 
@@ -95,7 +100,7 @@ def as_html(done: Clamping) -> str:
         outcome="pass",
         headline="CERTIFIED",
         tally=_summary(done),
-        bounds=[*_bounds(done), *map(_finding, findings(done)), *map(visible, done.notes)],
+        bounds=[*_bounds(done), *_remarks(done)],
         ticks=[(f"{100 * at:.4g}%", label) for at, label in scale.ticks(6)],
         rows=[_row(layer, scale) for layer in done.layers],
     )
@@ -120,6 +125,30 @@ def findings(done: Clamping) -> list[Finding]:
         shared_tensor(names[0], tuple(dict.fromkeys([*names, *_others(done, tensors)])))
         for tensors, names in found.items()
     ]
+
+
+def warnings(done: Clamping) -> list[str]:
+    """Return of which layers a limit, or the type that stores them, left next to nothing."""
+    return [f"{row.name}: {why}" for row in done.changed if (why := _ruin(row)) is not None]
+
+
+def _ruin(row: ClampedLayer) -> str | None:
+    size = math.prod(row.shape)
+    if row.after.upper == 0.0:
+        return f"all {size} entries are zero now"
+    small = row.entries_lost + row.entries_subnormal
+    if 2 * small > size:
+        return (
+            f"{row.entries_lost} of {size} entries were rounded to zero and "
+            f"{row.entries_subnormal} lost digits: the limit is too small for {row.dtype}"
+        )
+    if row.factor < _NEXT_TO_NOTHING:
+        return f"scaled by {row.factor:.3g}, next to nothing is left of it"
+    return None
+
+
+def _remarks(done: Clamping) -> list[str]:
+    return [*map(_finding, findings(done)), *map(visible, [*warnings(done), *done.notes])]
 
 
 def _others(done: Clamping, tensors: tuple[str, ...]) -> list[str]:

@@ -6,10 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from specaudit import formats, pipeline
+from specaudit import formats, measuring, pipeline
 from specaudit.errors import NotCertified, UnsupportedModel, UsageError
 from specaudit.formats import writing
 from specaudit.model import Model
@@ -18,9 +17,8 @@ from specaudit.pipeline import Prepared
 from specaudit.report import ClampedLayer, Clamping, Drift, Measurement, Report, Settings
 from specaudit.rewrite import comparing
 from specaudit.rewrite.bench import Bench, prepare
-from specaudit.rewrite.biases import scale_biases
 from specaudit.rewrite.clamping import Limit, bring_under, limits_of
-from specaudit.rewrite.differences import difference_of
+from specaudit.rewrite.differences import changes, difference_of, refuse_zeros
 from specaudit.rewrite.folding import followers
 from specaudit.rewrite.modes import MODES, ModeName
 from specaudit.rewrite.multiples import first_settings
@@ -171,20 +169,22 @@ def carry_out(
                 None if layer.kind == "scale" and layer.node in behind else limit
                 for layer, limit in zip(prepared.layers, limits, strict=True)
             ]
-        sizes = map(pipeline.weight_bytes, prepared.layers)
+        sizes = map(measuring.weight_bytes, prepared.layers)
         closely = _settings_of(prepared, limits) if request.mode == "scale" else None
         found = pipeline.measure(prepared, jobs=jobs, settings_of=closely)
         measured = tuple(observe(found, sizes))
         before = pipeline.compose(prepared, measured, jobs=jobs)
         bench = Bench.of(overlay, prepared, measured, fold=request.fold_batchnorm)
         bring_under(bench, limits, request.mode)
+        split: tuple[str, ...] = ()
         if request.max_lipschitz is not None:
-            bring_network_under(bench, chosen, request.max_lipschitz, request.mode)
+            split = bring_network_under(bench, chosen, request.max_lipschitz, request.mode)
             bring_under(bench, limits, request.mode)
         bench.current()
         biases, notes = _biases(bench, loaded) if request.with_bias else ((), ())
         after = _report(bench, jobs) if len(overlay) else before
-        layers = _changes(loaded, bench, before, limits)
+        layers = changes(loaded, bench, before, limits)
+        refuse_zeros(layers, request.max_lipschitz, before.model.path)
         written = None
         if loaded.format == "module":
             _apply(loaded, overlay)
@@ -206,7 +206,7 @@ def carry_out(
         max_lipschitz=request.max_lipschitz,
         comparison=drift,
         biases=biases,
-        notes=(*notes, *remarks, *_remarks(prepared, layers, request)),
+        notes=(*split, *notes, *remarks, *_remarks(prepared, layers, request)),
     )
 
 
@@ -258,56 +258,16 @@ def _report(bench: Bench, jobs: int) -> Report:
     return pipeline.compose(bench.prepared, measured, jobs=jobs)
 
 
-def _changes(
-    model: Model, bench: Bench, before: Report, limits: Sequence[float | None]
-) -> tuple[ClampedLayer, ...]:
-    """Return every layer before and after."""
-    old = bench.prepare(model).layers
-    changed = set(bench.overlay)
-    rows = []
-    for index, (was, now) in enumerate(zip(before.layers, bench.measured, strict=True)):
-        tensors = tuple(dict.fromkeys(t.name for t in old[index].tensors if t.name in changed))
-        row = ClampedLayer(
-            name=was.name,
-            kind=was.kind,
-            shape=was.shape,
-            dtype=was.dtype,
-            before=was.norm,
-            after=now.norm,
-            limit=limits[index],
-            node=was.node,
-            notes=was.notes,
-        )
-        difference = difference_of(old[index], bench.layers[index]) if tensors else None
-        if difference is not None:
-            factor, change, relative = difference
-            others = [bench.layers[other] for other in bench.sharing(index, tensors)]
-            row = msgspec.structs.replace(
-                row,
-                tensors=tensors,
-                factor=factor,
-                change=change,
-                relative_change=relative,
-                consumers=tuple(dict.fromkeys(_place(layer) for layer in others)),
-            )
-        else:  # measured more closely perhaps, but the same: one number of it
-            row = msgspec.structs.replace(row, before=now.norm)
-        rows.append(row)
-    return tuple(rows)
-
-
-def _place(layer: Layer) -> str:
-    return f"{layer.name} ({layer.node})" if layer.node else layer.name
-
-
 def _biases(bench: Bench, original: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Scale the biases along with the weights that were scaled."""
+    from specaudit.rewrite.biases import scale_biases  # with it what folds graphs, 25 ms
+
     resolved = bench.prepared.extraction.resolved
     assert resolved is not None
     factors: dict[str, float] = {}
     for old, new in zip(bench.prepare(original).layers, bench.layers, strict=True):
         difference = difference_of(old, new)
-        factor = 1.0 if difference is None else difference[0]
+        factor = 1.0 if difference is None else difference.factor
         if new.node is not None and factors.setdefault(new.node, factor) != factor:
             raise UsageError(
                 "--with-bias: its matrices are scaled differently",

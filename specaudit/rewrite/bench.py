@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from specaudit import norms, pipeline
+from specaudit import measuring, pipeline
 from specaudit.errors import UnsupportedModel
 from specaudit.model import Model
 from specaudit.operators import Layer
@@ -17,6 +17,7 @@ from specaudit.report import Measurement, Settings
 from specaudit.rewrite.folding import folded
 from specaudit.rewrite.overlay import Overlay, Values
 
+_NUMPY = ("float16", "float32", "float64", "complex64", "complex128")
 _COARSE = 1e-2  # the width of a convolution's bracket where nobody asks for another
 
 
@@ -69,18 +70,18 @@ class Bench:
     def norm_now(self, index: int, *, limit: float | None = None) -> Measurement:
         """Return what is proved of a layer; more exactly where the limit asks for it."""
         if index in self.stale:
-            self.measured[index] = norms.measure(self.layers[index], self.settings)
+            self.measured[index] = measuring.alone(self.layers[index], self.settings)
             self.stale.discard(index)
         if limit is not None:
-            found = pipeline.decided(self.layers[index], self.measured[index], limit, self.settings)
-            self.measured[index] = found
+            layer, found = self.layers[index], self.measured[index]
+            self.measured[index] = measuring.decided(layer, found, limit, self.settings)
         return self.measured[index]
 
     def tight(self, index: int, *, rtol: float = 0.0) -> Measurement:
         """Measure a layer as exactly as a limit is decided, or as `rtol` if that is wider."""
-        settings = pipeline.deciding(self.settings)
+        settings = measuring.deciding(self.settings)
         settings = msgspec.structs.replace(settings, rtol=max(settings.rtol, min(rtol, _COARSE)))
-        self.measured[index] = norms.measure(self.layers[index], settings)
+        self.measured[index] = measuring.alone(self.layers[index], settings)
         self.stale.discard(index)
         self.closer.add(index)
         return self.measured[index]
@@ -115,7 +116,7 @@ class Bench:
             problem.where = problem.where or layer.name
             raise
         self._spoil(index, changed)
-        return max((epsilon(self.overlay[name]) for name in changed), default=0.0)
+        return max((epsilon_of(self.overlay.dtype(name).name) for name in changed), default=0.0)
 
     def sharing(self, index: int, names: Iterable[str]) -> list[int]:
         """Return the other layers that read one of the tensors."""
@@ -159,19 +160,12 @@ def prepare(model: Model, settings: Settings, *, fold: bool) -> Prepared:
 
 
 def epsilon_of(dtype: str) -> float:
-    """Return the epsilon of a stored type by name; that of float32 for integers."""
-    import ml_dtypes
+    """Return the distance from 1 to the next number of a stored type; float32's for integers."""
+    if dtype.startswith(("int", "uint", "bool")):
+        return 2.0**-23
+    if dtype in _NUMPY:
+        return float(np.finfo(dtype).eps)
+    import ml_dtypes  # for the few files that need it
 
-    known = np.dtype(getattr(ml_dtypes, dtype, dtype if dtype.startswith("float") else "float32"))
-    is_integer = dtype.startswith(("int", "uint"))
-    return 2.0**-23 if is_integer else epsilon(np.zeros(0, dtype=known))
-
-
-def epsilon(values: Values) -> float:
-    """Return the distance from 1 to the next number of an array's type."""
-    import ml_dtypes
-
-    known: Any = (
-        np if values.dtype.isbuiltin == 1 else ml_dtypes
-    )  # float8_e5m2 has the kind "f" too
-    return float(known.finfo(values.dtype).eps)
+    known: Any = ml_dtypes  # of whose types it says nothing
+    return float(known.finfo(dtype).eps)

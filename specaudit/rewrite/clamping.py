@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from specaudit import pipeline
+from specaudit import measuring
 from specaudit.errors import NotCertified, SpecauditError, UnsupportedModel, UsageError
 from specaudit.operators import Array, Layer, widen
 from specaudit.policy import figures
@@ -116,12 +116,13 @@ def _clamp(bench: Bench, index: int, limit: float, mode: ModeName) -> bool:
         return True
     weight = widen(np.asarray(layer.read()))
     if layer.kind in ("convolution", "convolution_transposed"):
-        if norm.bracket.relative_width > 1.01 * pipeline.deciding(bench.settings).rtol:
+        if norm.bracket.relative_width > 1.01 * measuring.deciding(bench.settings).rtol:
             norm = bench.tight(index).norm
         start = norm.bracket.upper
         if start <= limit:
             return False
-    wanted: Array = MODES[mode](layer, weight, limit, start, bench.settings.conv)
+    with measuring.threads_for((layer,)):
+        wanted: Array = MODES[mode](layer, weight, limit, start, bench.settings.conv)
     # Rounding moves the norm by less than this, nearly always: one measurement then does.
     factor = 1.0 - 0.25 * epsilon_of(layer.dtype) if mode == "scale" else 1.0
     for attempt in range(_ATTEMPTS):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specaudit.bracket import round_down, round_up
-from specaudit.norms import loss
+from specaudit.norms import loss, one_thread
 from specaudit.operators import Layer, entries, widen
 from specaudit.report import Measurement, Norm, Settings
 from specaudit.rewrite.bench import Bench, epsilon_of
@@ -133,10 +133,11 @@ def _error(layer: Layer, old: NDArray[np.generic], factor: float) -> float:
     """
     new = np.asarray(layer.read())
     error = size = 0.0
-    for ours, theirs in entries(new, old):
-        apart = ours - theirs * factor
-        error += float(np.vdot(apart, apart).real)
-        size += float(np.vdot(ours, ours).real)
+    with one_thread():
+        for ours, theirs in entries(new, old):
+            apart = ours - theirs * factor
+            error += float(np.vdot(apart, apart).real)
+            size += float(np.vdot(ours, ours).real)
     slack = 4.0 * 2.0**-53 * math.sqrt(size)
     slack += loss.of(layer, new)  # what computing the new weight from its tensors lost
     return (math.sqrt(error) + slack) * (1.0 + float(new.size) * 2.0**-50)

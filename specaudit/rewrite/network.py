@@ -10,7 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from specaudit import norms, pipeline
+from specaudit import measuring, pipeline
 from specaudit.bracket import round_up
 from specaudit.errors import NotCertified, UsageError
 from specaudit.operators import Layer, widen
@@ -28,21 +28,33 @@ _ROUNDS = 6
 _STEP = 0.02  # of a logarithm, for a slope
 _SETTLED = 1e-3
 _ATTEMPTS = 12
-_NOTHING = -14.0  # a millionth: what is left of the bound then does not come from the weights
+_NOTHING = -40.0  # 4e-18: what is left of the bound then does not come from the weights
+_HARDLY = math.log(1e-6)  # past this factor next to nothing is left of a layer
 _ROOM = {"scale": 1e-4, "project": 1e-2}  # under the limit that is not worth another search
 _SLACK = 1e-6  # relative, which roundings and measuring anew may take
+_EQUAL = (
+    "the layers take one and the same factor: to change the weights least would leave next to "
+    "nothing of one of them"
+)
 
 
 def bring_network_under(
     bench: Bench, chosen: Sequence[Layer], limit: float, mode: ModeName
-) -> None:
+) -> tuple[str, ...]:
     """Change weights until the network's bound, or the product, is proved under a limit.
 
     Notes
     -----
     With factors ``exp(t)`` the logarithm of the bound is convex in t but for minima of
     several bounds. It is put linear where it stands, the change of the weights minimised
-    (`allocate`), and so on until the factors settle.
+    (`allocate`), and so on until the factors settle. Far under the bound that change is
+    least which takes all of it from one layer, and leaves a network that computes nothing;
+    where less than a millionth of a layer would be left, all take one and the same factor.
+
+    Returns
+    -------
+    notes : tuple of str
+        What has to be said of it.
 
     Raises
     ------
@@ -53,43 +65,68 @@ def bring_network_under(
     """
     if not 0.0 < limit < math.inf:
         raise UsageError(f"--max-lipschitz {limit:g} is not a limit", help="a number over 0")
-    with closing(Overlay(bench.overlay.model, None)) as trial:
+    with (
+        closing(Overlay(bench.overlay.model, bench.overlay.folder)) as trial,
+        measuring.threads_for(bench.layers),
+    ):
         plan = Plan(bench, trial, chosen)
         if plan.bound(np.zeros(len(plan.groups))) <= math.log(limit) and plan.found <= limit:
-            return
+            return ()
         refuse_non_finite(bench.measured, bench.prepared.model.path)
         plan.check_feasible(limit)
-        best = _searched(plan, limit, mode)
-        if best is not None:
-            _, measured = _carried_out(plan, best, mode)
+        measured = _searched(plan, limit, mode)
+        if measured is not None:
             bench.take(trial, measured)
-            return
+            return (_EQUAL,) if plan.is_equal else ()
     raise NotCertified(
         f"SA501: no factors were found with which the bound is proved <= {figures.exact(limit)}",
         where=bench.prepared.model.path,
     )
 
 
-def _searched(plan: "Plan", limit: float, mode: ModeName) -> Reals | None:
-    """Return factors that keep the limit as stored, and not much below it."""
-    best, feasible, missed = None, -math.inf, math.inf
-    target = math.log(limit) - _SLACK
+def _searched(plan: "Plan", limit: float, mode: ModeName) -> list[Measurement] | None:
+    """Lay factors over the trial that keep the limit as stored, and not much below it.
+
+    Returns
+    -------
+    list of Measurement or None
+        Of each layer, with these factors; None if there are none.
+    """
+    aim = math.log(limit) - _SLACK
+    kept: tuple[float, float] | None = None  # a target and the room that its bound leaves
+    missed: tuple[float, float] | None = None
+    best, t, target = None, np.zeros(len(plan.groups)), aim
     for _ in range(_ATTEMPTS):
-        factors = np.exp(plan.solved(target))
-        upper, _ = _carried_out(plan, factors, mode)
+        t = plan.solved(target, t)
+        upper, measured = _carried_out(plan, np.exp(t), mode)
         room = math.log(limit) - math.log(upper) if upper > 0.0 else math.inf
-        if room >= 0.0 and target > feasible:
-            best, feasible = factors, target
+        if room >= 0.0 and (kept is None or target > kept[0]):
+            best, kept = t, (target, room)
             if room <= _ROOM[mode]:
-                break
-        elif room < 0.0:
-            missed = min(missed, target)
-        if math.inf in (-feasible, missed):  # one side alone is known: a step to the other
-            step = min(room, 1.0) if room >= 0.0 else max(1.1 * room, -10.0) - _SLACK
-            target += step
-        else:
-            target = 0.5 * (feasible + missed)
-    return best
+                return measured
+        elif room < 0.0 and (missed is None or target < missed[0]):
+            missed = target, room
+        target = _next_target(target, room, kept, missed, 0.5 * _ROOM[mode])
+    return None if best is None else _carried_out(plan, np.exp(best), mode)[1]
+
+
+def _next_target(
+    target: float,
+    room: float,
+    kept: tuple[float, float] | None,
+    missed: tuple[float, float] | None,
+    wanted: float,
+) -> float:
+    """Return the target to try next: where the bound would leave the wanted room, were it linear.
+
+    One that leads nowhere new is replaced by the middle of the two that are known.
+    """
+    if kept is None or missed is None:  # one side alone is known: a step to the other
+        return target + (min(room, 1.0) if room >= 0.0 else max(1.1 * room, -10.0) - _SLACK)
+    share = (kept[1] - wanted) / (kept[1] - missed[1])
+    if not 0.01 < share < 0.99:
+        share = 0.5
+    return kept[0] + share * (missed[0] - kept[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +144,7 @@ class Plan:
         self.bench, self.trial = bench, trial
         # As `check` will: what a limit of its own had measured closely is measured as usual.
         self.measured = [
-            norms.measure(layer, bench.settings) if index in bench.closer else found
+            measuring.alone(layer, bench.settings) if index in bench.closer else found
             for index, (layer, found) in enumerate(zip(bench.layers, bench.current(), strict=True))
         ]
         self.groups = tuple(_groups(bench, {id(layer) for layer in chosen}))
@@ -115,6 +152,7 @@ class Plan:
         self.known: dict[bytes, Norm] = {}
         self.path: tuple[str, ...] = ()
         self.found = math.inf
+        self.is_equal = False
 
     def check_feasible(self, limit: float) -> None:
         """Raise if the limit lies under what the bound is without these weights."""
@@ -129,9 +167,8 @@ class Plan:
             help="a path that no chosen weight lies on, such as an identity, is not shrunk",
         )
 
-    def solved(self, target: float) -> Reals:
-        """Return logarithms of factors for which the bound is at most the target."""
-        t = np.zeros(len(self.groups))
+    def solved(self, target: float, t: Reals) -> Reals:
+        """Return logarithms of factors for which the bound is at most the target, sought from t."""
         value, slopes = self.bound(t), np.zeros(len(self.groups))
         for _ in range(_ROUNDS):
             slopes = self.slopes(t, value)
@@ -150,7 +187,11 @@ class Plan:
 
     def _allocated(self, slopes: Reals, t: Reals, rise: float) -> Reals:
         budget = rise + float(slopes @ t)
-        return allocate(self.squares, slopes, budget) if budget < 0.0 else np.zeros(len(t))
+        if budget >= 0.0 or not slopes.any():
+            return np.zeros(len(t))
+        found = allocate(self.squares, slopes, budget)
+        self.is_equal = bool(found.min() < _HARDLY)
+        return np.where(slopes > 0.0, budget / slopes.sum(), 0.0) if self.is_equal else found
 
     def slopes(self, t: Reals, value: float) -> Reals:
         """Return how fast the logarithm of the bound grows with that of each factor."""
@@ -219,7 +260,7 @@ class Plan:
         key = digest.digest()
         if key not in self.known:
             settings = replace(self.bench.settings, conv="operator")
-            self.known[key] = norms.measure(layer, settings).norm
+            self.known[key] = measuring.alone(layer, settings).norm
         return self.known[key]
 
     def write(self, factors: Reals) -> None:
@@ -253,7 +294,7 @@ def _carried_out(plan: Plan, factors: Reals, mode: ModeName) -> tuple[float, lis
     prepared = plan.bench.prepare(trial.model)
     changed = set(trial)
     measured = [
-        norms.measure(layer, settings)
+        measuring.alone(layer, settings)
         if any(tensor.name in changed for tensor in layer.tensors)
         else known
         for layer, known in zip(prepared.layers, plan.measured, strict=True)

@@ -4,17 +4,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specaudit.errors import UnsupportedModel
+from specaudit.errors import OutputError, UnsupportedModel
 from specaudit.model import Function, Graph, Model, Node, Weight
 
 Values = NDArray[np.generic]
 
-_IN_MEMORY = 1 << 28  # bytes of new values kept in memory; a file without a name takes more
+_IN_MEMORY = 1 << 27  # bytes of new values kept in memory; a file without a name takes more
 _IN_CACHE = 1 << 18
 
 
@@ -25,6 +25,8 @@ class Overlay(Mapping[str, Values]):
     ----------
     model : Model
         The model with these values in place of the file's, at whatever moment it is read.
+    folder : str or None
+        Where values that memory does not hold are put; None leaves that to the system.
 
     Notes
     -----
@@ -36,6 +38,7 @@ class Overlay(Mapping[str, Values]):
         self._weights = {weight.name: weight for weight in reversed(model.weights)}
         self._names = _aliases(model.weights)
         self._places: dict[str, tuple[int, np.dtype[np.generic]]] = {}
+        self.folder = folder
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115  lives as long
         self._lock = threading.Lock()
         self._wrapped: dict[int, Weight] = {}
@@ -52,6 +55,8 @@ class Overlay(Mapping[str, Values]):
         ------
         UnsupportedModel
             If the type cannot hold them.
+        OutputError
+            If there is no room for them.
         """
         weight = self._weights[name]
         old = self[name] if name in self else weight.read()
@@ -60,11 +65,25 @@ class Overlay(Mapping[str, Values]):
             return False
         first = self._names[name][0]
         with self._lock:
-            self._file.seek(0, 2)
-            place, _ = self._places.setdefault(first, (self._file.tell(), new.dtype))
-            self._file.seek(place)
-            self._file.write(_bytes(new).data)
+            try:
+                place = self._keep(_bytes(new), self._places.get(first))
+            except OSError as error:
+                raise OutputError(
+                    f"no room for the new values: {error.strerror}",
+                    where=self.folder or gettempdir(),
+                    help="they are put there until the output is written: make room",
+                ) from error
+            self._places[first] = place, new.dtype
         return True
+
+    def _keep(self, data: NDArray[np.uint8], known: tuple[int, np.dtype[np.generic]] | None) -> int:
+        """Write bytes to their place, the end if they have none, and return it."""
+        place = self._file.seek(0, 2) if known is None else known[0]
+        self._file.seek(place)
+        left = data.data
+        while left:  # a disk that is nearly full takes a part
+            left = left[self._file.write(left) :]
+        return place
 
     def drop(self) -> None:
         """Forget every new value."""
@@ -79,6 +98,10 @@ class Overlay(Mapping[str, Values]):
     def same(self, name: str) -> tuple[str, ...]:
         """Return all names of the parameter, the first one first."""
         return self._names[name]
+
+    def dtype(self, name: str) -> np.dtype[np.generic]:
+        """Return the type of a new value without reading it."""
+        return self._places[self._names[name][0]][1]
 
     def __getitem__(self, name: str) -> Values:
         weight = self._weights[name]

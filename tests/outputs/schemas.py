@@ -132,6 +132,7 @@ def clamp():
         "mode": {"enum": ["scale", "project"]},
         "max_lipschitz": {"type": ["number", "null"]},
         "biases": names,
+        "warnings": names,
         "notes": names,
     }
     return build("clamp", found | more, definitions)

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import specaudit
-from specaudit import norms, pipeline
+from specaudit import measuring, norms, pipeline
 from specaudit.model import Model, Weight
 from specaudit.norms import measure, symbol
 from specaudit.operators import Layer
@@ -51,7 +51,7 @@ def test_it_holds_is_not_far_off_and_what_check_measures_passes(name, geometry) 
         assert scaled_under(bench, 0, 1.0)
         claimed = bench.measured[0].norm
         new = overlay["conv.weight"]
-        again = measure(bench.layers[0], pipeline.deciding(Settings()))
+        again = measure(bench.layers[0], measuring.deciding(Settings()))
     exact = symbol.operator_norm(new, bench.layers[0].geometry, rtol=1e-7)
     assert claimed.lower <= exact.upper
     assert exact.lower <= claimed.upper <= 1.0
