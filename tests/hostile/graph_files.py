@@ -144,21 +144,25 @@ graph("g_input_unread_huge", "OW", [node("w", "y", "Relu")], [WEIGHT],
 graph("g_batch_sliced", "OW", [node("x w", "a", "MatMul"), node("a s n", "y", "Slice")],
       [WEIGHT, array([0], "s", np.int64), array([2], "n", np.int64)],
       3.0, shape=("batch", 4))  # fmt: skip
-# Operations without the operands that they must have.
-graph("g_lacks_value", "W", [
+# Operations without the operands that they must have, or with more: no runtime takes them.
+graph("g_lacks_value", "E", [
     node("x w", "a", "MatMul"), node("a", "p", "Softmax"), node("p", "y", "MatMul")],
-    [WEIGHT], 3.0)  # fmt: skip
-graph("g_lacks_kernel", "EW", [node("x", "a", "Conv"), node("a w", "y", "MatMul")], [WEIGHT],
+    [WEIGHT])  # fmt: skip
+graph("g_lacks_kernel", "E", [node("x", "a", "Conv"), node("a w", "y", "MatMul")], [WEIGHT],
       shape=IMAGE)  # fmt: skip
 graph(
     "g_lacks_all",
-    "OEW",
+    "E",
     [node("", "b", "MatMul"), node("x w", "a", "MatMul"), node("a b", "y", "Add")],
     [WEIGHT],
 )
 
 
-@CASES.add("OEW")
+graph("g_has_more", "E", [node("x k k", "a", "Mul"), node("a w", "y", "MatMul")],
+      [WEIGHT, array(np.ones((8, 4)), "k")])  # fmt: skip
+
+
+@CASES.add("E")
 def g_lacks_ends(folder: Path) -> Path:
     """A slice without ends whose result has a declared shape, in a run of linear nodes."""
     nodes = [node("x w", "a", "MatMul"), node("a", "b", "Slice"), node("b w", "y", "MatMul")]
