@@ -105,6 +105,10 @@ graph("g_conv_image_huge", "OEW", [helper.make_node("Conv", ["x", "w"], ["y"], g
 graph("g_conv_strides_vast", "OW", [  # what it reads is nearly nothing
     helper.make_node("Conv", ["x", "w"], ["y"], group=2, strides=[3997, 3991])],
     [KERNEL], 6.0, shape=(1, 4, 4000, 4000))  # fmt: skip
+graph("g_conv_taps_million", "O", [node("x w", "y", "Conv")],
+      [array(np.ones((1, 1, 1 << 20)))], shape=(1, 1, 1 << 21))  # fmt: skip
+graph("g_conv_groups_many", "O", [helper.make_node("Conv", ["x", "w"], ["y"], group=20_000)],
+      [array(np.ones((20_000, 1, 3, 3)))], 9.0, shape=(1, 20_000, None, None))  # fmt: skip
 graph("g_pool_window_huge", "OEW", [
     node("x w", "a", "MatMul"),
     helper.make_node("AveragePool", ["a"], ["y"], kernel_shape=[2**40, 2**40], pads=[2**40] * 4)],
