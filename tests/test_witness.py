@@ -41,35 +41,52 @@ def covered(sample: Sample) -> bool:
     return sample.runs and all(node.op in TABLE and not node.domain for node in nodes)
 
 
-COVERED = [sample for sample in SAMPLES if covered(sample)]
+def evaluated(sample: Sample) -> bool:
+    low, high = sample.box or (-3.0, 3.0)
+    try:
+        net = network(sample)
+        net.at(np.full((1, net.inputs.size), 0.4 * low + 0.6 * high), np.zeros(()))
+    except Uncovered:
+        return False
+    return True
 
 
 def network(sample: Sample) -> Network:
-    try:
-        return Network(resolve(graph_of(sample.model)))
-    except Uncovered as reason:
-        pytest.skip(str(reason))
+    return Network(resolve(graph_of(sample.model)))
+
+
+COVERED = [sample for sample in SAMPLES if covered(sample)]
+EVALUATED = [sample for sample in COVERED if evaluated(sample)]
+# What an operation in the table is not evaluated for: whole numbers, statistics, odd forms.
+LEFT_OUT = (
+    "And AveragePool Cast Clip Dropout Equal Greater GreaterOrEqual LSTM LayerNormalization Less "
+    "LessOrEqual MaxPool Not Or Pow Pow Pow Pow Pow Shape Size Where"
+)
+
+
+def test_what_is_not_evaluated_is_known() -> None:
+    names = [sample.op for sample in COVERED if sample not in EVALUATED]
+    assert " ".join(sorted(names)) == LEFT_OUT
 
 
 # onnxruntime keeps the constants of these in float32, also where the numbers are doubles.
 COARSE = {"HardSwish", "Gelu"}
 
 
-@pytest.mark.parametrize("sample", COVERED, ids=str)
+@pytest.mark.parametrize(
+    "sample",
+    [one for one in EVALUATED if not one.fixed and not network(one).inputs.whole],
+    ids=str,
+)
 def test_the_evaluator_agrees_with_onnxruntime(sample: Sample) -> None:
     net = network(sample)
-    if net.inputs.whole or sample.fixed:
-        pytest.skip("holds an input fixed")
     run = runner(sample.model)
     noise = max(1e3 * run.noise, 1e-7 if sample.op in COARSE else 0.0)
     low, high = sample.box or (-3.0, 3.0)
     compared = 0
     for _ in range(4):
         x = RNG.uniform(low, high, net.inputs.size).astype(np.float32).astype(np.float64)
-        try:
-            mine = net.at(x[None], np.zeros(()))
-        except Uncovered as reason:
-            pytest.skip(str(reason))
+        mine = net.at(x[None], np.zeros(()))
         theirs = run(x)
         assert mine.mid.shape == theirs.shape
         assert mine.rad is not None
@@ -80,15 +97,11 @@ def test_the_evaluator_agrees_with_onnxruntime(sample: Sample) -> None:
     assert compared or not mine.mid.size
 
 
-@pytest.mark.parametrize("sample", COVERED, ids=str)
+@pytest.mark.parametrize("sample", EVALUATED, ids=str)
 def test_lower_is_never_above_upper(sample: Sample) -> None:
     upper = bound_of(sample.model, input_range=sample.box).upper
     box = None if sample.box is None else {"": sample.box}
-    network(sample)
-    try:
-        pair = witness.steepest(resolve(graph_of(sample.model)), input_range=box, budget=30_000_000)
-    except Uncovered as reason:
-        pytest.skip(str(reason))
+    pair = witness.steepest(resolve(graph_of(sample.model)), input_range=box, budget=30_000_000)
     if pair is not None and upper is not None:
         assert pair.lower <= upper
 

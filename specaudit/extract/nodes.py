@@ -178,7 +178,7 @@ def directions(use: Use, weight: Effective) -> Iterator[Entry]:
 def _embed_layer_normalization(use: Use) -> Iterator[Entry]:
     for index in (2, 3, 4):
         table = use.weight(index)
-        if table is not None:
+        if table is not None and len(table.shape) > 1:
             yield from use.entries(table, "embedding")
     yield from _scale(use, 5)
 

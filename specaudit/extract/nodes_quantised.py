@@ -132,7 +132,11 @@ def _matmul_nbits(use: Use) -> Iterator[Entry]:
     else:
         count = -(-columns // block)
         fits = packed.shape == (rows, count, block * bits // 8)
-        if not fits or int(np.prod(scales.shape)) != rows * count:
+        fits = fits and int(np.prod(scales.shape)) == rows * count
+        if zeros is not None:  # packed like the weights, each row to whole bytes, or numbers
+            each = -(-count * bits // 8) if zeros.dtype == "uint8" else count
+            fits = fits and int(np.prod(zeros.shape)) == rows * each
+        if not fits:
             problem = problem or "packed integers whose attributes contradict each other"
     if problem or scales is None:
         yield from use.entries(replace(packed, problem=problem), "linear")
@@ -204,10 +208,15 @@ def _along(scale: Effective, shape: tuple[int, ...], axis: int) -> Effective:
     """Return scales, one for all or one for each entry of an axis, ready to broadcast."""
     if int(np.prod(scale.shape)) == 1:
         return scale.reshaped(*(1,) * len(shape))
+    misfit = replace(scale, problem=f"{scale.name} does not fit the weight")
     if len(scale.shape) > 1:
-        return scale
+        fits = len(scale.shape) <= len(shape) and all(
+            own in (1, size)
+            for own, size in zip(reversed(scale.shape), reversed(shape), strict=False)
+        )
+        return scale if fits else misfit
     if not shape or scale.shape != (shape[axis],):
-        return replace(scale, problem=f"{scale.name} does not fit the weight")
+        return misfit
     ones = [1] * len(shape)
     ones[axis] = -1
     return scale.reshaped(*ones)

@@ -117,7 +117,7 @@ def merged(inferred: Type, declared: Type, name: str, *, strict: bool) -> tuple[
         shape = inferred.shape if declared.shape is None else declared.shape
         assumed = inferred.shape is None and any(item is not None for item in shape or ())
         return Type(dtype, shape, inferred.element), assumed
-    if _contradict(inferred.shape, declared.shape):
+    if contradict(inferred.shape, declared.shape):
         if strict:
             raise UnreadableModel(
                 f"the value {name!r} is declared as {_shown(declared.shape)}, "
@@ -136,7 +136,8 @@ def _own(item: Dimension) -> bool:
     return isinstance(item, str) and item.startswith(OWN)
 
 
-def _contradict(inferred: tuple[Dimension, ...], declared: tuple[Dimension, ...]) -> bool:
+def contradict(inferred: tuple[Dimension, ...], declared: tuple[Dimension, ...]) -> bool:
+    """Whether two shapes cannot be those of one value."""
     return len(inferred) != len(declared) or any(
         isinstance(mine, int) and isinstance(theirs, int) and mine != theirs
         for mine, theirs in zip(inferred, declared, strict=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
+from specaudit.graphs.signatures import check
 from specaudit.model import AttributeReference, Function, Graph, Node, ValueInfo, Weight
 
 Key = tuple[str, str]
@@ -200,6 +201,8 @@ class _Inliner:
         if function is not None:
             self._call(renamed, function, frame)
             return
+        versions = frame.opsets or self.main_opsets
+        check(renamed, versions.get(node.domain, self.main_opsets.get(node.domain, 1)))
         frame.nodes.append(renamed)
         if frame.opsets and frame.opsets.get(node.domain) != self.main_opsets.get(node.domain):
             self.opsets[renamed.name] = frame.opsets

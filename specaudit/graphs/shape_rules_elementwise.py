@@ -13,9 +13,9 @@ UNARY = [
     "Identity", "LeakyRelu", "Log",
     "MeanVarianceNormalization", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu",
     "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
-    "Swish", "Tan", "Tanh", "ThresholdedRelu", "LRN", "InstanceNormalization",
-    "GroupNormalization", "RMSNormalization", "Trilu", "CumSum", "CumProd", "ReverseSequence",
-    "ScatterElements", "Scatter", "ScatterND", "TensorScatter", "RotaryEmbedding", "SwiGLU",
+    "Swish", "Tan", "Tanh", "ThresholdedRelu", "LRN", "Trilu", "CumSum", "CumProd",
+    "ReverseSequence", "ScatterElements", "Scatter", "ScatterND", "TensorScatter",
+    "RotaryEmbedding", "SwiGLU",
 ]
 # fmt: on
 

@@ -2,10 +2,20 @@
 
 from collections.abc import Sequence
 
+from specaudit.graphs.bind import contradict
 from specaudit.graphs.dtypes import ELEMENT_TYPES
 from specaudit.graphs.shape_rules_elementwise import broadcast
 from specaudit.graphs.shapes import shape_rule
-from specaudit.graphs.site import Dimension, Shape, Site, Type, axis_of, unknown
+from specaudit.graphs.site import (
+    Dimension,
+    Shape,
+    Site,
+    Type,
+    axis_of,
+    by_channel,
+    no_larger,
+    unknown,
+)
 
 
 @shape_rule("MatMul", "MatMulInteger")
@@ -158,13 +168,36 @@ def determinant(site: Site) -> Sequence[Type]:
 @shape_rule("BatchNormalization")
 def batch_normalization(site: Site) -> Sequence[Type]:
     """The input's type, and in training mode the statistics'."""
+    shape = site.shape(0)
+    if site.opset >= 9 or site.integer("spatial", 1):
+        by_channel(site, shape, 1, 1, 2, 3, 4)
+    elif shape is not None:  # a number for each element of a sample
+        for index in range(1, 5):
+            own = site.shape(index)
+            if own is not None and contradict(own, shape[1:]):
+                site.refuse(f"input {index + 1} has not the shape of a sample")
     return [site.type(0), site.type(3), site.type(4), site.type(3), site.type(4)]
+
+
+@shape_rule("InstanceNormalization")
+def instance_normalization(site: Site) -> Sequence[Type]:
+    """The input's type."""
+    by_channel(site, site.shape(0), 1, 1, 2)
+    return [site.type(0)]
+
+
+@shape_rule("GroupNormalization")
+def group_normalization(site: Site) -> Sequence[Type]:
+    """The input's type; before opset 21 the scales are those of the groups."""
+    groups = None if site.opset >= 21 else (None, site.integer("num_groups", 1))
+    by_channel(site, groups or site.shape(0), 1, 1, 2)
+    return [site.type(0)]
 
 
 @shape_rule("LayerNormalization")
 @shape_rule("LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization",
             domain="com.microsoft")  # fmt: skip
-@shape_rule("SimplifiedLayerNormalization")
+@shape_rule("SimplifiedLayerNormalization", "RMSNormalization")
 def layer_normalization(site: Site) -> Sequence[Type]:
     """The input's type; the statistics have ones from `axis` on."""
     shape = site.shape(0)
@@ -172,6 +205,7 @@ def layer_normalization(site: Site) -> Sequence[Type]:
     if shape is None:
         return [site.type(0), Type(stash), Type(stash)]
     axis = axis_of(site.integer("axis", -1), len(shape), site)
+    no_larger(site, shape, 1, *((2,) if site.node.op == "LayerNormalization" else ()))
     statistics = Type(stash, (*shape[:axis], *(1,) * (len(shape) - axis)))
     return [site.type(0), statistics, statistics]
 

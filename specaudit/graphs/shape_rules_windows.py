@@ -6,7 +6,7 @@ from math import floor
 import numpy as np
 
 from specaudit.graphs.shapes import shape_rule
-from specaudit.graphs.site import Dimension, Shape, Site, Type, size, unknown
+from specaudit.graphs.site import Dimension, Shape, Site, Type, by_channel, size, unknown
 
 
 @shape_rule("Conv", "ConvInteger", "DeformConv")
@@ -14,6 +14,8 @@ from specaudit.graphs.site import Dimension, Shape, Site, Type, size, unknown
 def convolution(site: Site) -> Sequence[Type]:
     """N and the number of filters, then the windows along each axis."""
     integer = site.node.op == "ConvInteger"
+    if site.node.op != "ConvInteger":
+        by_channel(site, site.shape(1), 0, 3 if site.node.op == "DeformConv" else 2)
     return [Type("int32" if integer else site.dtype(0), _convolved(site, 0, 1))]
 
 
@@ -23,6 +25,7 @@ def quantized_convolution(site: Site) -> Sequence[Type]:
     """The same, with the zero point's dtype."""
     if site.integer("channels_last", 0):
         return [Type(site.dtype(7))]
+    by_channel(site, site.shape(3), 0, 8)
     return [Type(site.dtype(7), _convolved(site, 0, 3))]
 
 
@@ -122,6 +125,7 @@ def transposed_convolution(site: Site) -> Sequence[Type]:
     axes = len(shape) - 2
     filters = weight[1]
     channels = filters * site.integer("group", 1) if isinstance(filters, int) else None
+    by_channel(site, (channels,), 0, 2)
     given = site.integers("output_shape")
     if given is not None:
         return [Type(site.dtype(0), (shape[0], channels, *given[-axes:]))]

@@ -181,3 +181,32 @@ def axis_of(axis: int, rank: int, site: Site) -> int:
     if not -rank <= axis < rank:
         site.refuse(f"axis {axis} of a tensor with {rank} dimensions")
     return axis % rank if rank else 0
+
+
+def by_channel(site: Site, shape: Shape, axis: int, *parameters: int) -> None:
+    """Raise where a parameter is known not to be a vector of one number for each channel.
+
+    NumPy would broadcast it, and the node's output would have another shape than it has.
+    """
+    channels = shape[axis] if shape is not None and axis < len(shape) else None
+    for index in parameters:
+        own = site.shape(index)
+        if own is None:
+            continue
+        known = isinstance(channels, int) and bool(own) and isinstance(own[0], int)
+        if len(own) != 1 or (known and own[0] != channels):
+            site.refuse(f"input {index + 1} is not a vector of {channels or 'the'} channels")
+
+
+def no_larger(site: Site, shape: Shape, *parameters: int) -> None:
+    """Raise where a parameter is known to be larger than what it is broadcast to."""
+    for index in parameters:
+        own = site.shape(index)
+        if shape is None or own is None:
+            continue
+        pairs = zip(reversed(own), reversed(shape), strict=False)
+        if len(own) > len(shape) or any(
+            isinstance(mine, int) and isinstance(whole, int) and mine not in (1, whole)
+            for mine, whole in pairs
+        ):
+            site.refuse(f"input {index + 1} does not fit the first one")

@@ -76,6 +76,8 @@ def affine_grid(node: Node, context: Context) -> Effect:
     import numpy as np
 
     size = context.integers(node.inputs[1], "the size of AffineGrid")
+    if len(size) not in (4, 5):
+        raise Missing(f"AffineGrid has no grid of {len(size) - 2} axes")
     writable(4 * math.prod(size[2:]), "the grid of AffineGrid")
     aligned = bool(attribute(node, "align_corners", 0))
     axes = []

@@ -26,6 +26,7 @@ DENSE_RTOL = 1e-9
 # Flops of Gram matrices up to which the map is written out: about a tenth of a second.
 _DENSE_WORK = 4e9
 _DENSE_ENTRIES = 1 << 23
+_DENSE_GROUPS = 2048  # each takes a millisecond or two, however small it is
 # Points of a grid up to which it is cheaper than the search for the supremum.
 _GRID_POINTS = 2048
 _GRID_WORK = 1e9
@@ -76,7 +77,7 @@ def at_size(
 def _is_small(taps: Taps, placed: Placed) -> bool:
     short, long = sorted(side // taps.groups for side in placed.shape)
     work = 2.0 * taps.groups * short**2 * long
-    return work <= _DENSE_WORK and short * long <= _DENSE_ENTRIES
+    return taps.groups <= _DENSE_GROUPS and work <= _DENSE_WORK and short * long <= _DENSE_ENTRIES
 
 
 def _written_out(placed: Placed, rtol: float, seed: int) -> Bracket:

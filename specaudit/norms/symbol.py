@@ -7,6 +7,7 @@ import msgspec
 from specaudit import limits
 from specaudit.bracket import Bracket, round_up
 from specaudit.errors import UnreadableModel
+from specaudit.norms import coarse
 from specaudit.norms.at_size import at_size
 from specaudit.norms.blocks import namespace
 from specaudit.norms.climb import explore
@@ -21,6 +22,9 @@ from specaudit.report import Geometry, Norm
 
 # Width of the bracket of a norm that takes one matrix and no frequencies.
 EXACT_RTOL = 1e-6
+
+# Groups that are measured together: all their symbols are held at once.
+_GROUPS_TOGETHER = 4096
 
 # Places along each axis of the block that stands for a map too large to be applied.
 _INSIDE = 64
@@ -101,14 +105,24 @@ def operator_norm(
     peak = float(library.max(library.abs(kernel)))
     if peak == 0.0:
         return Norm(0.0, 0.0, "certified", "exact", of="operator")
-    if transposed and geometry is not None and geometry.padding_mode != "constant":
-        reason = f"no bound for {geometry.padding_mode} padding of a transposed convolution"
+    known = geometry or _plain(len(shape) - 2)
+    is_long = coarse.is_long(shape[2:], known)
+    if is_long and known.padding_mode != "constant":
+        reason = f"too many taps for a bound with {known.padding_mode} padding"
+        return Norm(None, None, "not_computed", "symbol", of="operator", reason=reason)
+    if transposed and known.padding_mode != "constant":
+        reason = f"no bound for {known.padding_mode} padding of a transposed convolution"
         return Norm(None, None, "not_computed", "symbol", of="operator", reason=reason)
     kernel, exponent = _scaled(kernel, peak)
-    bracket, method, width = _bracket(kernel, geometry, transposed, rtol, seed)
+    note = BARE if geometry is None else None
+    if is_long:
+        bracket = coarse.bracket(kernel, known, transposed=transposed)
+        method, width = "sampled", rtol
+        note = f"{note}; {coarse.NOTE}" if note else coarse.NOTE
+    else:
+        bracket, method, width = _bracket(kernel, geometry, transposed, rtol, seed)
     norm = _scaled_back(bracket, exponent, method, width)
-    note = norm.reason or (BARE if geometry is None else None)
-    return msgspec.structs.replace(norm, of="operator", reason=note)
+    return msgspec.structs.replace(norm, of="operator", reason=norm.reason or note)
 
 
 def _check(shape: tuple[int, ...], geometry: Geometry | None, transposed: bool) -> None:
@@ -150,7 +164,9 @@ def _bracket(
 ) -> tuple[Bracket, str, float]:
     """Return the bracket, the method, and the width that was aimed at."""
     rank = kernel.ndim - 2
-    known = geometry or Geometry((1,) * rank, (0,) * (2 * rank), (1,) * rank)
+    known = geometry or _plain(rank)
+    if known.group > _GROUPS_TOGETHER:
+        return _in_parts(kernel, known, transposed, rtol, seed)
     strides, dilations = known.strides, known.dilations
     taps = Taps.of(kernel, strides=strides, dilations=dilations, group=known.group)
     stretch = 1.0
@@ -173,6 +189,27 @@ def _bracket(
         # The lower end stands: windows inside a large input meet no padding.
         return Bracket(bracket.lower, round_up(bracket.upper * stretch)), "padding*symbol", rtol
     return bracket, method, rtol
+
+
+def _in_parts(
+    kernel: Array, geometry: Geometry, transposed: bool, rtol: float, seed: int
+) -> tuple[Bracket, str, float]:
+    """Return the bracket of many groups: the largest of those of some groups at a time."""
+    each = int(kernel.shape[0]) // geometry.group
+    best, method, width = Bracket(0.0, 0.0), "exact", rtol
+    for start in range(0, geometry.group, _GROUPS_TOGETHER):
+        stop = min(start + _GROUPS_TOGETHER, geometry.group)
+        part = msgspec.structs.replace(geometry, group=stop - start)
+        held = kernel[start * each : stop * each]
+        found, how, width = _bracket(held, part, transposed, rtol, seed)
+        method = how if found.upper >= best.upper else method
+        best = best.max(found)
+    return best, method, width
+
+
+def _plain(rank: int) -> Geometry:
+    """Return the geometry that is the worst case of all of them."""
+    return Geometry((1,) * rank, (0,) * (2 * rank), (1,) * rank)
 
 
 def _is_vast(kernel: Array, geometry: Geometry, transposed: bool) -> bool:

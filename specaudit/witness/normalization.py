@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def _batch(node: Node, args: "Values", opset: int) -> "list[Value]":
     if attribute(node, "training_mode", 0) or (opset < 14 and len(node.outputs) > 1):
         raise Uncovered("BatchNormalization in training mode")
+    if opset < 9 and not attribute(node, "spatial", 1):
+        raise Uncovered("BatchNormalization with a number for each element")
     x = ball(args)
     scale, shift, mean, variance = (along_channels(ball(args, k), x) for k in range(1, 5))
     factor = scale / _deviation(variance, attribute(node, "epsilon", 1e-5))

@@ -125,7 +125,8 @@ def _cell(node: Node, args: "Values", way: int) -> "Cell":
 
 def _gates(matrix: Ball, way: int, hidden: int, gate: int, gates: int) -> Ball:
     """One gate's matrix, transposed for vectors in rows; or one gate's bias."""
-    assert matrix.mid.shape[1] == hidden * gates
+    if matrix.mid.ndim < 2 or matrix.mid.shape[1] != hidden * gates:
+        raise Uncovered("weights that do not hold the gates")
     return matrix.moved(lambda m: np.transpose(m[way, gate * hidden : (gate + 1) * hidden]))
 
 

@@ -9,6 +9,7 @@ from specaudit.errors import SpecauditError
 from specaudit.graphs import resolve
 from specaudit.graphs.fold import FOLDS
 from specaudit.graphs.shapes import RULES
+from specaudit.graphs.signatures import SIGNATURES
 from specaudit.model import Graph, Node, ValueInfo
 from tests.graphs.building import weight
 
@@ -48,8 +49,7 @@ def graphs(seed: int, count: int) -> Iterator[Graph]:
         known, nodes = ["x", "z", "", *constants], []
         for index in range(rng.integers(1, 6)):
             domain, op = pick(operations)
-            inputs = tuple(pick(known) for _ in range(rng.integers(0, 6)))
-            outputs = tuple(f"n{index}_{k}" for k in range(rng.integers(0, 4)))
+            inputs, outputs = operands(op, known, index, rng)
             attributes = {pick(names): pick(VALUES) for _ in range(rng.integers(0, 4))}
             nodes.append(Node(f"n{index}", op, inputs, outputs, attributes, domain))
             known += outputs * 3
@@ -59,6 +59,21 @@ def graphs(seed: int, count: int) -> Iterator[Graph]:
         )
         opsets = {"": pick((7, 9, 11, 13, 17, 18, 21, 25, 28))}
         yield Graph("g", tuple(nodes), infos, (), constants, opsets=opsets)
+
+
+def operands(
+    op: str, known: list[str], index: int, rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """As many as an operation takes, seldom another number: that is refused at once."""
+    forms = [form for form, names in SIGNATURES.items() if op in names.replace("@", " ").split()]
+    form = forms[rng.integers(len(forms))] if forms and rng.random() < 0.98 else "???*>?*"
+    counts = [
+        sum(letter == "x" or rng.random() < 0.5 for letter in side) + ("+" in side)
+        for side in form.split(">")
+    ]
+    named = [name for name in known if name]
+    inputs = tuple(named[rng.integers(len(named))] for _ in range(counts[0]))
+    return inputs, tuple(f"n{index}_{k}" for k in range(counts[1]))
 
 
 @pytest.mark.parametrize("seed", range(4))

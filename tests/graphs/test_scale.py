@@ -19,10 +19,11 @@ def plain(nodes, outputs=("y",), **constants) -> Graph:
 
 
 def seconds(graph: Graph) -> float:
-    start = time.perf_counter()
+    """Of the processor: another's work on it is not ours."""
+    start = time.process_time()
     resolved = resolve(graph)
     assert resolved.shape(resolved.outputs[0].name) == ("N", 8)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def chain(count: int) -> Graph:
@@ -33,7 +34,7 @@ def chain(count: int) -> Graph:
 
 def test_the_time_grows_with_the_nodes_and_not_faster() -> None:
     short = min(seconds(chain(2_000)) for _ in range(3))
-    assert seconds(chain(20_000)) < 30 * short
+    assert min(seconds(chain(20_000)) for _ in range(3)) < 30 * short
 
 
 def test_two_to_the_sixty_paths_take_no_longer_than_their_nodes() -> None:

@@ -105,6 +105,10 @@ graph("g_conv_image_huge", "OEW", [helper.make_node("Conv", ["x", "w"], ["y"], g
 graph("g_conv_strides_vast", "OW", [  # what it reads is nearly nothing
     helper.make_node("Conv", ["x", "w"], ["y"], group=2, strides=[3997, 3991])],
     [KERNEL], 6.0, shape=(1, 4, 4000, 4000))  # fmt: skip
+graph("g_conv_taps_million", "O", [node("x w", "y", "Conv")],
+      [array(np.ones((1, 1, 1 << 20)))], shape=(1, 1, 1 << 21))  # fmt: skip
+graph("g_conv_groups_many", "O", [helper.make_node("Conv", ["x", "w"], ["y"], group=20_000)],
+      [array(np.ones((20_000, 1, 3, 3)))], 9.0, shape=(1, 20_000, None, None))  # fmt: skip
 graph("g_pool_window_huge", "OEW", [
     node("x w", "a", "MatMul"),
     helper.make_node("AveragePool", ["a"], ["y"], kernel_shape=[2**40, 2**40], pads=[2**40] * 4)],
@@ -144,21 +148,67 @@ graph("g_input_unread_huge", "OW", [node("w", "y", "Relu")], [WEIGHT],
 graph("g_batch_sliced", "OW", [node("x w", "a", "MatMul"), node("a s n", "y", "Slice")],
       [WEIGHT, array([0], "s", np.int64), array([2], "n", np.int64)],
       3.0, shape=("batch", 4))  # fmt: skip
-# Operations without the operands that they must have.
-graph("g_lacks_value", "W", [
+# Operations without the operands that they must have, or with more: no runtime takes them.
+graph("g_lacks_value", "E", [
     node("x w", "a", "MatMul"), node("a", "p", "Softmax"), node("p", "y", "MatMul")],
-    [WEIGHT], 3.0)  # fmt: skip
-graph("g_lacks_kernel", "EW", [node("x", "a", "Conv"), node("a w", "y", "MatMul")], [WEIGHT],
+    [WEIGHT])  # fmt: skip
+graph("g_lacks_kernel", "E", [node("x", "a", "Conv"), node("a w", "y", "MatMul")], [WEIGHT],
       shape=IMAGE)  # fmt: skip
 graph(
     "g_lacks_all",
-    "OEW",
+    "E",
     [node("", "b", "MatMul"), node("x w", "a", "MatMul"), node("a b", "y", "Add")],
     [WEIGHT],
 )
 
 
-@CASES.add("OEW")
+graph("g_has_more", "E", [node("x k k", "a", "Mul"), node("a w", "y", "MatMul")],
+      [WEIGHT, array(np.ones((8, 4)), "k")])  # fmt: skip
+
+
+# Parameters that NumPy would broadcast, and that make the output larger than a runtime does.
+for label, op, parameters, attributes, rank in [
+    ("layer", "LayerNormalization", [(2, 1, 3, 1, 4)], {}, 2),
+    ("rms", "RMSNormalization", [(2, 4)], {}, 2),
+    ("batch", "BatchNormalization", [(4, 4)] * 4, {}, 2),
+    ("instance", "InstanceNormalization", [(5,), (5,)], {}, 4),
+    ("group", "GroupNormalization", [(1, 4), (1, 4)], {"num_groups": 2}, 4),
+    ("bias", "Conv", [(4, 4, 3, 3), (4, 1, 1)], {}, 4),
+    ("bias_transposed", "ConvTranspose", [(4, 4, 3, 3), (4, 1, 3, 3)], {}, 4),
+]:
+    names = [f"p{k}" for k in range(len(parameters))]
+    graph(f"g_misfit_{label}", "E", [
+        helper.make_node(op, ["x", *names], ["y"], **attributes)],
+        [WEIGHT, *(array(np.ones(s), k) for s, k in zip(parameters, names, strict=True))],
+        shape=IMAGE[:rank])  # fmt: skip
+graph("g_misfit_scale", "EW", [
+    helper.make_node("QLinearConv", ["q", "s", "z", "k", "s", "z", "s", "z"], ["y"])],
+    [WEIGHT, array(np.ones((5, 1, 0, 5)), "s"), array(3, "z", np.uint8),
+     array(np.ones((4, 4, 1, 1)), "k", np.uint8), array(np.ones(IMAGE), "q", np.uint8)],
+    shape=IMAGE)  # fmt: skip
+graph("g_misfit_zeros", "W", [helper.make_node(
+    "MatMulNBits", ["x", "p", "s", "z"], ["y"], domain="com.microsoft", K=32, N=3, bits=4,
+    block_size=16)],
+    [WEIGHT, array(np.ones((3, 2, 8)), "p", np.uint8), array(np.ones(6), "s"),
+     array(np.ones(4), "z", np.uint8)], shape=(1, 32))  # fmt: skip
+graph("g_misfit_gates", "EW", [node("x k r b", "y", "GRU")], [
+    WEIGHT, array(np.ones((1, 5, 4)), "k"), array(np.ones((1, 6, 2)), "r"),
+    array(np.ones((1, 1)), "b")], shape=(3, 1, 4))  # fmt: skip
+graph("g_misfit_table", "W", [helper.make_node(
+    "EmbedLayerNormalization", ["n", "", "t", "t"], ["y"], domain="com.microsoft")],
+    [WEIGHT, array(1.0, "t"), array([1, 1], "n", np.int64)], shape=(1, 4))  # fmt: skip
+graph("g_misfit_grid", "EW", [node("x n", "y", "AffineGrid")],
+      [WEIGHT, array(np.ones(35), "n", np.int64)], shape=(1, 2, 3))  # fmt: skip
+
+
+@CASES.add("E")
+def g_misfit_sample(folder: Path) -> Path:
+    """Normalised element by element, as opset 7 could, by more numbers than there are."""
+    batch = helper.make_node("BatchNormalization", ["x", "k", "k", "k", "k"], ["y"], spatial=0)
+    return write(folder, model([batch], [WEIGHT, array(np.ones((3, 4)), "k")], opset=7))
+
+
+@CASES.add("E")
 def g_lacks_ends(folder: Path) -> Path:
     """A slice without ends whose result has a declared shape, in a run of linear nodes."""
     nodes = [node("x w", "a", "MatMul"), node("a", "b", "Slice"), node("b w", "y", "MatMul")]

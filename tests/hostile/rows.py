@@ -109,7 +109,8 @@ ROWS = {
     76: ("weights in effect", "g_weight_via_transpose g_gemm_alpha g_weight_times_100 g_qdq "
          "g_matmul_left g_two_inputs_data"),
     77: ("dead and replaceable", "g_unused_init g_init_and_input"),
-    78: ("operations that cannot be", "g_conv_* g_input_* g_lacks_* g_affine_grid_empty "
+    78: ("operations that cannot be", "g_conv_* g_input_* g_lacks_* g_has_more g_misfit_* "
+         "g_affine_grid_empty "
          "g_batch_sliced"),
     79: ("names", "g_name_* g_unnamed_init g_empty_optype g_attribute_* g_reference_outside"),
     80: ("size", "g_nodes_20k g_paths_2_60 g_fanout_attr_ints g_good"),

@@ -62,6 +62,7 @@ _LONG = {
     "g_fanout_attr_ints", "g_nodes_20k", "idx_extra_tensor", "pickle_barren_laughs", "st_many",
     "v_many_3000", "zip_9000_entries", "zip_bomb_datapkl", "zip_bomb_deflate_256M",
     "zip_bomb_marks", "zip_bomb_memo", "zip_bomb_opcodes",
+    "g_conv_taps_million", "g_conv_groups_many",
 }  # fmt: skip
 HEAVY = [case for case in CASES if case.name in _LONG]
 LIGHT = [case for case in CASES if case.name not in _LONG]

@@ -1,68 +1,15 @@
 """Random networks: small graphs that share, split, join and repeat values, over most rules."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from tests.lipschitz.growing import TEMPLATES, Grower, template
 from tests.lipschitz.networks import model_of
 
 OPSET = 22
-
-
-@dataclass
-class Grower:
-    """A graph that grows by templates; every value is double, of a known small shape."""
-
-    rng: Any
-    nodes: list[Any] = field(default_factory=list)
-    constants: dict[str, np.ndarray] = field(default_factory=dict)
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    serial: int = 0
-
-    def fresh(self) -> str:
-        self.serial += 1
-        return f"v{self.serial}"
-
-    def const(self, value: Any) -> str:
-        name = f"k{len(self.constants)}"
-        self.constants[name] = np.asarray(value)
-        return name
-
-    def add(self, op: str, *inputs: str, shape: tuple[int, ...], **attributes: Any) -> str:
-        name = self.fresh()
-        self.nodes.append(
-            helper.make_node(op, list(inputs), [name], name=f"{op}_{name}", **attributes)
-        )
-        self.shapes[name] = shape
-        return name
-
-    def normal(self, *shape: int) -> np.ndarray:
-        return self.rng.standard_normal(shape)
-
-    def pick(self, rank: int | None = None) -> str:
-        names = [n for n, s in self.shapes.items() if rank is None or len(s) == rank]
-        # Late values mostly: the graph should be deep; but early ones too, for skips.
-        place = int(len(names) * (1.0 - self.rng.random() ** 2 * 0.9))
-        return names[min(place, len(names) - 1)]
-
-    def like(self, shape: tuple[int, ...]) -> str | None:
-        names = [n for n, s in self.shapes.items() if s == shape]
-        return names[int(self.rng.integers(len(names)))] if names else None
-
-
-Template = Callable[[Grower], Any]
-TEMPLATES: list[Template] = []
-
-
-def template(function: Template) -> Template:
-    TEMPLATES.append(function)
-    return function
-
 
 _ELEMENTWISE = (
     *("Relu", "Abs", "Neg", "Tanh", "Atan", "Asinh", "Softsign", "Sin", "Cos", "Identity"),
