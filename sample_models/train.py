@@ -147,9 +147,13 @@ def save_safetensors(trained: dict[str, nn.Module]) -> None:
     for dtype in (torch.float16, torch.bfloat16):
         half = {name: value.to(dtype) for name, value in trained["mlp"].state_dict().items()}
         save_file(half, HERE / f"mlp_{str(dtype).removeprefix('torch.')}.safetensors")
-    shards = split(trained["transformer"].state_dict())
+    for name in ("cnn", "transformer"):
+        save_shards(trained[name].state_dict(), HERE / f"{name}_shards")
+
+
+def save_shards(state: dict[str, Tensor], folder: Path) -> None:
+    shards = split(state)
     names = [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
-    folder = HERE / "transformer_shards"
     folder.mkdir(exist_ok=True)
     for file, shard in zip(names, shards, strict=True):
         save_file(shard, folder / file)

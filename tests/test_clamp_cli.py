@@ -22,7 +22,8 @@ FILES = {
     "safetensors": ("cnn.safetensors", "out.safetensors"),
     "half precision": ("mlp_float16.safetensors", "out.safetensors"),
     "legacy pickle": ("lstm_legacy.pth", "out.pth"),
-    "shards": ("transformer_shards", "out"),
+    "shards": ("cnn_shards", "out"),
+    "torch shards": ("transformer_torch_shards", "out"),
     "parametrised": ("critic.pt", "out.pt"),
 }
 
