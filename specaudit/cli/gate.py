@@ -142,7 +142,8 @@ def keep_baseline(
     enforced: frozenset[str],
 ) -> None:
     """Write the baseline that was asked for, or the old one without what is mended."""
-    new = Baseline.of(pairs) if old is None else old.shrunk(pairs, enforced=enforced)
+    folder = os.path.dirname(path)
+    new = Baseline.of(pairs, folder) if old is None else old.shrunk(pairs, enforced=enforced)
     if new == old:
         return
     with writing.replacing(path, force=True) as file:
