@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from typing import Literal
+from collections import Counter
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -10,6 +11,10 @@ from specaudit.report import Report
 
 Verdicts = Literal["fail", "unproven", "warn"]
 Severity = Literal["error", "warning", "note"]
+
+
+def _counts(description: str) -> msgspec.Meta:
+    return msgspec.Meta(description=description)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -82,13 +87,13 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, rename={"passed": "pass"}):
-    """How many layers and other subjects came out how; each counted once, by its worst."""
+    """How it came out: every finding counts once, and every layer about which there is none."""
 
-    passed: int = 0
-    fail: int = 0
-    unproven: int = 0
-    allowed: int = 0
-    warn: int = 0
+    passed: Annotated[int, _counts("layers about which there is no finding")] = 0
+    fail: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
+    unproven: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
+    allowed: Annotated[int, _counts("findings that an allowance or the baseline lets stand")] = 0
+    warn: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -135,18 +140,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def summarise(report: Report, findings: tuple[Finding, ...]) -> Summary:
-    """Count every layer, and every other subject of a finding, once by its worst finding."""
-    worst: dict[tuple[str | None, str | None], str] = {
-        (layer.name, layer.node): "pass" for layer in report.layers
-    }
-    for finding in findings:
-        key = finding.layer, finding.node
-        word = "allowed" if finding.allowed else finding.verdict
-        worst[key] = max(worst.get(key, "pass"), word, key=_ORDER.index)
-    # Two layers of one name and no node (a list of tensors can do that) still count as two.
-    repeats = len(report.layers) - len({(layer.name, layer.node) for layer in report.layers})
-    words = list(worst.values())
-    return Summary(*(words.count(word) + (repeats if word == "pass" else 0) for word in _FIELDS))
+    """Count each finding once, and the layers about which there is none.
+
+    Two layers of one name and no node (a list of tensors can do that) pass together or not.
+    """
+    words = Counter("allowed" if one.allowed else one.verdict for one in findings)
+    about = {(finding.layer, finding.node) for finding in findings}
+    passed = sum((layer.name, layer.node) not in about for layer in report.layers)
+    return Summary(passed, words["fail"], words["unproven"], words["allowed"], words["warn"])
 
 
 def fingerprinted(report: Report, findings: list[Finding]) -> list[Finding]:
@@ -162,7 +163,3 @@ def fingerprinted(report: Report, findings: list[Finding]) -> list[Finding]:
         digest = hashlib.sha256(f"{text}\0{seen[text]}".encode("utf-8", "surrogatepass"))
         result.append(msgspec.structs.replace(finding, fingerprint=digest.hexdigest()[:32]))
     return result
-
-
-_ORDER = ("pass", "warn", "allowed", "unproven", "fail")
-_FIELDS = ("pass", "fail", "unproven", "allowed", "warn")
