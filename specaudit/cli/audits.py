@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from msgspec.structs import replace
-
 from specaudit import limits, policy
 from specaudit.cli import documents, options, talk, witnessing
 from specaudit.cli.options import Shared
@@ -55,7 +53,7 @@ def inspect(
     audited = audit_all(models, shared, settings, spectrum=spectrum, witness=witness)
     verdicts = policy.judge_all(audited.reports)
     pairs = [
-        (report, replace(verdict, exit_code=0))
+        (report, verdict.as_remarks())
         for report, verdict in zip(audited.reports, verdicts, strict=True)
     ]
     view = documents.view(shared, "inspect", sort, top)

@@ -39,7 +39,7 @@ def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
 
 
 def _suite(report: Report, verdict: Verdict) -> "TestSuite":
-    from junitparser import TestCase, TestSuite
+    from junitparser import Skipped, TestCase, TestSuite
 
     model = visible(report.model.path)
     suite = TestSuite(model)
@@ -53,6 +53,8 @@ def _suite(report: Report, verdict: Verdict) -> "TestSuite":
         case = TestCase(title, classname=model, time=seconds)
         if finding is not None:
             case.result = [_result(finding)]
+        elif not verdict.is_judged:
+            case.result = [Skipped("measured: no policy was applied")]
         cases.append(case)
     suite.add_testcases(cases)  # one at a time, each would count all the others again
     return suite

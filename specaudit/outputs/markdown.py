@@ -12,7 +12,7 @@ MOST_BYTES = 60 * 1024  # GitHub takes 65 536 characters
 WORST = 10
 _NAME = 120
 _TAIL = 400  # kept free for closing tags and for saying what was left out
-_SIGNS = {"pass": "✅", "fail": "❌", "unproven": "❔"}
+_SIGNS = {"pass": "✅", "fail": "❌", "unproven": "❔", "measured": "📏"}
 _WORD_SIGNS = {"error": "❌", "unproven": "❔", "warning": "⚠️", "note": "ℹ️", "allowed": "➖"}
 _LAYER_HEAD = [
     "| | layer | kind | shape | norm | limit | reshaped |",
@@ -90,10 +90,11 @@ def _bounds(report: Report) -> Iterator[str]:
 
 def _layer_rows(report: Report, verdict: Verdict) -> Iterator[str]:
     found = verdict.by_layer()
+    plain = _SIGNS["pass"] if verdict.is_judged else ""
     limits = verdict.limits or (None,) * len(report.layers)
     for layer, limit in zip(report.layers, limits, strict=True):
         words = {wording.label(finding) for finding in found.get((layer.name, layer.node), ())}
-        sign = next((_WORD_SIGNS[word] for word in _WORD_SIGNS if word in words), "✅")
+        sign = next((_WORD_SIGNS[word] for word in _WORD_SIGNS if word in words), plain)
         other = wording.other_norm(layer)
         cells = (
             sign,

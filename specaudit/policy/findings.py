@@ -89,7 +89,10 @@ class Finding(msgspec.Struct, frozen=True):
 class Summary(msgspec.Struct, frozen=True, rename={"passed": "pass"}):
     """How it came out: every finding counts once, and every layer about which there is none."""
 
-    passed: Annotated[int, _counts("layers about which there is no finding")] = 0
+    passed: Annotated[
+        int,
+        _counts("layers about which there is no finding; 0 where no policy was applied (inspect)"),
+    ] = 0
     fail: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
     unproven: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
     allowed: Annotated[int, _counts("findings that an allowance or the baseline lets stand")] = 0
@@ -110,6 +113,8 @@ class Verdict(msgspec.Struct, frozen=True):
         The norm limit of each layer of the report, in its order.
     policy : str
         Where the policy was written; empty for the default.
+    is_judged : bool
+        False where no policy was applied: what is found is then told, and nothing passed.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -117,18 +122,27 @@ class Verdict(msgspec.Struct, frozen=True):
     exit_code: int = 0
     limits: tuple[float | None, ...] = ()
     policy: str = ""
+    is_judged: bool = True
 
     @property
-    def outcome(self) -> Literal["pass", "fail", "unproven"]:
-        """What a headline says: ``pass`` only where nothing is failed or left unproved."""
+    def outcome(self) -> Literal["pass", "fail", "unproven", "measured"]:
+        """What a headline says: ``pass`` only where nothing is failed or left unproved.
+
+        ``measured`` is a report to which no policy was applied.
+        """
+        if not self.is_judged:
+            return "measured"
         standing = [finding for finding in self.findings if finding.allowed is None]
         if any(finding.verdict == "fail" for finding in standing):
             return "fail"
         return "unproven" if any(one.verdict == "unproven" for one in standing) else "pass"
 
-    def without_exit_code(self) -> "Verdict":
-        """Return the verdict of a command whose exit code findings do not change."""
-        return msgspec.structs.replace(self, exit_code=0)
+    def as_remarks(self) -> "Verdict":
+        """Return the findings as remarks, which change no exit code, on what was measured."""
+        replace = msgspec.structs.replace
+        findings = tuple(replace(finding, severity="warning") for finding in self.findings)
+        summary = replace(self.summary, passed=0)
+        return replace(self, findings=findings, summary=summary, exit_code=0, is_judged=False)
 
     def by_layer(self) -> dict[tuple[str, str | None], tuple[Finding, ...]]:
         """Return the findings about each ``(layer, node)``."""

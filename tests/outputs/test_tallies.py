@@ -111,3 +111,32 @@ def test_junit_has_the_time_of_each_layer_that_was_measured():
     (suite,) = JUnitXml.fromstring(RENDERERS["junit"]([(report, judge(report))]).encode())
     assert [case.time for case in suite] == [0.25, None]
     assert re.search(r'<testsuites[^>]* time="0.84"', RENDERERS["junit"]([(report, judge(report))]))
+
+
+INSPECTED = [(report, verdict.as_remarks()) for report, verdict in map(drawn, range(40))]
+
+
+@pytest.mark.parametrize("pair", INSPECTED, ids=range(len(INSPECTED)))
+def test_where_no_policy_was_applied_nothing_has_passed(pair):
+    report, verdict = pair
+    pages = {name: RENDERERS[name]([pair]) for name in ("md", "csv", "junit", "github")}
+    pages["html"] = RENDERERS["html"]([pair]).partition("<main")[2].partition("</main>")[0]
+    pages["text"] = terminal.render([pair], View(command="inspect"))
+    for name, text in pages.items():
+        assert not re.search(r"\bPASS\b|\bFAIL\b|✅|✔", text), name
+    (run,) = json.loads(RENDERERS["sarif"]([pair]))["runs"]
+    assert "error" not in {result["level"] for result in run["results"]}
+    document = json.loads(RENDERERS["json"]([pair]))
+    assert (document["summary"]["pass"], document["exit_code"]) == (0, 0)
+    assert len(document["findings"]) == len(verdict.findings)
+    rows = csv.DictReader(io.StringIO(RENDERERS["csv"]([pair])))
+    assert "pass" not in {row["verdict"] for row in rows}
+    suites = JUnitXml.fromstring(RENDERERS["junit"]([pair]).encode())
+    assert (suites.failures, suites.errors) == (0, 0)
+    assert suites.skipped == suites.tests >= len(report.layers)
+    commands = [line for line in RENDERERS["github"]([pair]).splitlines() if line[:2] == "::"]
+    assert not any(line.startswith("::error") for line in commands)
+
+
+def test_a_notebook_shows_no_verdict():
+    assert "PASS" not in clean()._repr_html_()
