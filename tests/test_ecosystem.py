@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import specaudit
+from specaudit.policy import Policy
 from specaudit.testing import assert_bounded
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,11 @@ def test_assert_bounded_passes_on_a_proof_and_quotes_the_check_on_failure() -> N
     assert "mlp.onnx" in str(caught.value)
     with pytest.raises(AssertionError, match="SA301"):
         assert_bounded(MLP, max_lipschitz=0.01)
+
+
+def test_assert_bounded_refuses_limits_that_its_rules_leave_out() -> None:
+    with pytest.raises(specaudit.UsageError, match="SA201"):
+        assert_bounded(MLP, max_norm=0.01, rules=Policy(ignore=("SA201",)))
 
 
 def test_metrics_are_flat_finite_numbers(report: specaudit.Report) -> None:

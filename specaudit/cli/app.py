@@ -40,10 +40,15 @@ def _root(
 def inspect(
     models: Models,
     sort: Annotated[
-        Literal["depth", "norm", "name"], typer.Option(help="Order of the layers.")
+        Literal["depth", "norm", "name"], typer.Option(help="Order of the layers, in text.")
     ] = "depth",
     top: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only the first N in that order.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Only the first N in that order, in text; other formats hold every layer.",
+        ),
     ] = None,
     spectrum: Annotated[
         bool, typer.Option("--spectrum", help="Leading singular values and a histogram per layer.")

@@ -47,6 +47,9 @@ def inspect(
 ) -> int:
     """Measure and show; findings are shown too, and change nothing."""
     targets = documents.targets(shared, models)
+    names = {shared.format, *(target.format for target in targets)} - {"text"}
+    if (top is not None or sort != "depth") and names and not shared.quiet:
+        talk.remark(f"note: --sort and --top are for text; {', '.join(sorted(names))}: all layers")
     if witness is not None:
         witnessing.check_target(witness, models)
     settings = options.settings(shared)

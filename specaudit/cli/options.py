@@ -185,10 +185,22 @@ class Shared:
         ),
     ] = None
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Less talk.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            help="Errors alone on stderr: no notes, no progress. stdout is as without.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="More detail.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Text on a terminal in full: nothing grouped or cut.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False
     color: Annotated[
         Choice,

@@ -52,7 +52,10 @@ def test_each_section_of_markdown_is_one_model():
 
 @pytest.mark.parametrize("count", [2, 7, 40, 500])
 def test_markdown_of_several_models_fits_a_comment(count):
-    large = tuple(layer("a.long.name.of.a.layer." * 3 + str(i), 4.0, 4.1) for i in range(900 if count < 40 else 60))
+    large = tuple(
+        layer("a.long.name.of.a.layer." * 3 + str(i), 4.0, 4.1)
+        for i in range(900 if count < 40 else 60)
+    )
     pairs = []
     for index in range(count):
         report = failing() if index % 2 else replace(failing(), layers=large)
