@@ -272,7 +272,10 @@ class Report(msgspec.Struct, frozen=True):
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return the layers as a pandas data frame, a row each; needs pandas."""
-        import pandas  # heavy, and only for those who have it
+        try:
+            import pandas  # heavy, and only for those who have it
+        except ImportError as error:
+            raise ImportError("a data frame needs pandas: pip install pandas") from error
 
         rows = [
             {

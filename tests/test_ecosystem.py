@@ -52,6 +52,14 @@ def test_the_frame_has_a_row_for_each_layer(report: specaudit.Report) -> None:
     assert (frame["lower"] <= frame["upper"]).all()
 
 
+def test_without_pandas_the_frame_says_what_to_install(
+    report: specaudit.Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        report.to_frame()
+
+
 def test_a_session_gets_a_line_and_print_the_text(report: specaudit.Report) -> None:
     assert repr(report).startswith("<Report '")
     assert "\n" not in repr(report)

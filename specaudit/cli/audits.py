@@ -129,14 +129,18 @@ def audit_one(
     jobs = options.jobs(shared.jobs)
     if shared.arch is not None:
         talk.remark(f"--arch: {shared.arch} is imported and run, with all that it imports")
-    prepared = pipeline.prepare(
-        path,
-        settings=settings,
-        layers=shared.layer or (),
-        exclude=shared.exclude or (),
-        trust=shared.trust,
-        arch=shared.arch,
-    )
+    try:
+        prepared = pipeline.prepare(
+            path,
+            settings=settings,
+            layers=shared.layer or (),
+            exclude=shared.exclude or (),
+            trust=shared.trust,
+            arch=shared.arch,
+        )
+    except UsageError as problem:
+        problem.where = problem.where or path  # of several models, which one it is
+        raise
     given = settings.input_shapes or settings.input_range
     if given and prepared.extraction.resolved is None and not shared.quiet:
         talk.remark(f"note: {path} holds no graph: input shapes and ranges change nothing")

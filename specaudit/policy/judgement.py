@@ -166,9 +166,10 @@ def unreadable(path: str, error: SpecauditError) -> tuple[Report, Verdict]:
 def _codes(words: Iterable[str]) -> set[str]:
     chosen: set[str] = set()
     for word in words:
-        codes = {code for code in RULES if word == "ALL" or (word and code.startswith(word))}
+        start = word.upper()
+        codes = {code for code in RULES if start == "ALL" or (start and code.startswith(start))}
         if not codes:
-            near = get_close_matches(word, RULES, n=1)
+            near = get_close_matches(start, RULES, n=1)
             hint = f"did you mean {near[0]}?" if near else "`specaudit explain rules` lists them"
             raise UsageError(f"no such rule: {word}", help=hint)
         chosen |= codes
