@@ -18,7 +18,7 @@ from specaudit.outputs import RENDERERS, markdown
 from specaudit.outputs import json as documents
 from specaudit.outputs.csv import COLUMNS
 from specaudit.policy import LayerLimit, Policy, judge, unreadable
-from specaudit.report import NetworkBound, Norm, Product, Skipped
+from specaudit.report import NetworkBound, Norm, Product, Settings, Skipped
 from tests.outputs import golden, schemas
 from tests.outputs.reports import RUN, clean, convolution, failing, hostile, layer, pairs
 
@@ -119,6 +119,15 @@ def test_json_round_trip(name):
     assert documents.parse(documents.render([(report, verdict)])) == report
     both = documents.render([PAIRS["clean"], PAIRS["holes"]])
     assert documents.parse_all(both) == (PAIRS["clean"][0], PAIRS["holes"][0])
+
+
+def test_json_says_which_width_was_wanted_of_what():
+    asked = Settings(rtol=1e-4, rtol_given=True)
+    for settings, wanted in ((Settings(), (1e-6, 1e-2)), (asked, (1e-4, 1e-4))):
+        report = replace(clean(), settings=settings)
+        found = strict(documents.render([(report, judge(report))]))["settings"]
+        assert (found["rtol"], found["convolution_rtol"]) == wanted
+        assert "rtol_given" not in found
 
 
 def test_json_has_no_number_that_json_has_not():
