@@ -52,6 +52,8 @@ class UsageError(SpecauditError):
 class ConfigurationError(UsageError):
     """The policy file says something it cannot mean."""
 
+    remedy = "`specaudit explain config` lists every key"
+
 
 class ModelError(SpecauditError):
     """The model file could not be audited."""

@@ -248,6 +248,11 @@ def select(
         for index, layer in enumerate(layers)
         if (not include or index in included) and index not in excluded
     ]
+    if layers and not chosen:
+        raise UsageError(
+            "the patterns leave no layer to audit",
+            help="`specaudit inspect MODEL` lists the names; take a pattern of --exclude away",
+        )
     kept = {id(layer) for layer in chosen}
     left_out = tuple(
         Skipped(layer.name, layer.shape, LEFT_OUT) for layer in layers if id(layer) not in kept

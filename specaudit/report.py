@@ -210,6 +210,9 @@ class ModelInfo(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What the numbers depend on.
 
+    `rtol` is the relative width that is wanted of a bracket, `convolution_rtol` (in the
+    document, the default of which is wider) that of a convolution whose norm is a supremum
+    over frequencies. The ends of each norm say what was reached.
     `certify_limit` is the short side of a matrix past which no Cholesky factorisation is
     taken, and the norm is an estimate (``norms`` says what one costs).
     """
@@ -225,6 +228,11 @@ class Settings(msgspec.Struct, frozen=True):
     input_range: dict[str, tuple[float, float]] | None = None
     rtol_given: bool = False
     certify_limit: int = 16384
+
+    @property
+    def convolution_rtol(self) -> float:
+        """The width that is wanted of a convolution, each digit of which costs more samples."""
+        return self.rtol if self.rtol_given else 1e-2
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -272,7 +280,10 @@ class Report(msgspec.Struct, frozen=True):
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return the layers as a pandas data frame, a row each; needs pandas."""
-        import pandas  # heavy, and only for those who have it
+        try:
+            import pandas  # heavy, and only for those who have it
+        except ImportError as error:
+            raise ImportError("a data frame needs pandas: pip install pandas") from error
 
         rows = [
             {

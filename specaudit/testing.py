@@ -53,8 +53,11 @@ def assert_bounded(
         With the block that ``specaudit check`` prints for each finding.
     ModelError
         If the model cannot be audited: that is no assertion about it.
+    UsageError
+        If `rules` leave out what `max_norm` or `max_lipschitz` ask for.
     """
     asked = (rules or Policy()).with_flags(max_norm=max_norm, max_lipschitz=max_lipschitz)
+    policy.refuse_idle(asked, has_baseline=False)
     limit_of = partial(policy.norm_limit, policy=asked)
     report = pipeline.audit(model, settings=settings, limit_of=limit_of)
     verdict = policy.judge(report, asked)

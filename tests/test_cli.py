@@ -111,6 +111,15 @@ USAGE_ERRORS = {
     "limit that is none": ["check", "--max-norm", "nan", MLP],
     "negative limit": ["check", "--max-norm", "-1", MLP],
     "unknown rule": ["check", "--select", "SA999", MLP],
+    "limit that select leaves out": ["check", "--select", "SA301", "--max-norm", "4", MLP],
+    "limit that ignore leaves out": ["check", "--ignore", "SA3", "--max-lipschitz", "4", MLP],
+    "every rule ignored": ["check", "--ignore", "ALL", MLP],
+    "rule without its limit": ["check", "--select", "SA301", MLP],
+    "rule without a baseline": ["check", "--select", "SA401", MLP],
+    "rules of another command": ["check", "--select", "SA5", MLP],
+    "nothing left to inspect": ["inspect", "-x", "**", MLP],
+    "nothing left to check": ["check", "-l", "layers.1.**", "-x", "re:.*", MLP],
+    "two documents on stdout": ["inspect", "-r", "json=-", MLP],
     "no such configuration": ["check", "--config", "nothere.toml", MLP],
 }
 
@@ -348,6 +357,25 @@ def test_the_policy_is_found_upwards_and_flags_win(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.count("error: ") == 2
     assert "unproven" in done.stderr
+
+
+def test_a_limit_of_the_file_that_is_not_enforced_is_said(tmp_path: Path) -> None:
+    (tmp_path / "specaudit.toml").write_text("[gates]\nmax-lipschitz = 1.0\n")
+    done = specaudit("check", MLP, "--select", "SA201", "--max-norm", "100", cwd=tmp_path)
+    assert done.returncode == 0
+    said = "note: `max-lipschitz` (specaudit.toml:2) is not enforced: SA301 is left out"
+    assert said in done.stderr
+    assert "not enforced" not in specaudit("check", MLP, cwd=tmp_path).stderr
+
+
+def test_an_order_for_text_leaves_documents_whole(tmp_path: Path) -> None:
+    flags = ("inspect", MLP, "--sort", "norm", "--top", "1")
+    done = specaudit(*flags, "-r", f"csv={tmp_path / 'a.csv'}")
+    assert done.stdout.count("layer     ") == 1
+    assert (tmp_path / "a.csv").read_text().count(",layer,") == 3
+    assert "for text; csv" in done.stderr
+    assert len(json.loads(specaudit(*flags, "-f", "json").stdout)["layers"]) == 3
+    assert specaudit(*flags).stderr == ""
 
 
 def test_a_baseline_accepts_what_is_known_and_nothing_else(tmp_path: Path) -> None:

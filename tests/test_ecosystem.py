@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import specaudit
+from specaudit.policy import Policy
 from specaudit.testing import assert_bounded
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,11 @@ def test_assert_bounded_passes_on_a_proof_and_quotes_the_check_on_failure() -> N
         assert_bounded(MLP, max_lipschitz=0.01)
 
 
+def test_assert_bounded_refuses_limits_that_its_rules_leave_out() -> None:
+    with pytest.raises(specaudit.UsageError, match="SA201"):
+        assert_bounded(MLP, max_norm=0.01, rules=Policy(ignore=("SA201",)))
+
+
 def test_metrics_are_flat_finite_numbers(report: specaudit.Report) -> None:
     metrics = report.metrics()
     assert {f"norm/{layer.name}" for layer in report.layers} < set(metrics)
@@ -44,6 +50,14 @@ def test_the_frame_has_a_row_for_each_layer(report: specaudit.Report) -> None:
     frame = report.to_frame()
     assert list(frame["name"]) == [layer.name for layer in report.layers]
     assert (frame["lower"] <= frame["upper"]).all()
+
+
+def test_without_pandas_the_frame_says_what_to_install(
+    report: specaudit.Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        report.to_frame()
 
 
 def test_a_session_gets_a_line_and_print_the_text(report: specaudit.Report) -> None:

@@ -1,5 +1,6 @@
 """The command line: parse, call, print, exit. Nothing else prints or exits."""
 
+import copy
 import errno
 import os
 import sys
@@ -42,6 +43,10 @@ def run(arguments: list[str]) -> int:
     from specaudit.cli.app import app
 
     command = typer.main.get_command(app)
+    for one in getattr(command, "commands", {}).values():  # `specaudit inspect -V` as well
+        version = copy.copy(command.params[0])
+        version.expose_value = False
+        one.params.append(version)
     try:
         # Typer's own main() prints errors in its form and turns a broken pipe into 1.
         with command.make_context("specaudit", list(arguments) or ["--help"]) as context:

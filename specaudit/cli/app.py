@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 import typer
 
 from specaudit import __version__
-from specaudit.cli.options import Models, OneModel, Shared, with_shared, with_shared_pages
+from specaudit.cli.options import (
+    Models,
+    OneModel,
+    Shared,
+    with_shared,
+    with_shared_pages,
+    with_shared_talk,
+)
 
 app = typer.Typer(
     name="specaudit",
@@ -40,10 +47,15 @@ def _root(
 def inspect(
     models: Models,
     sort: Annotated[
-        Literal["depth", "norm", "name"], typer.Option(help="Order of the layers.")
+        Literal["depth", "norm", "name"], typer.Option(help="Order of the layers, in text.")
     ] = "depth",
     top: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only the first N in that order.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Only the first N in that order, in text; other formats hold every layer.",
+        ),
     ] = None,
     spectrum: Annotated[
         bool, typer.Option("--spectrum", help="Leading singular values and a histogram per layer.")
@@ -229,13 +241,15 @@ def diff(
 
 
 @app.command()
+@with_shared_talk
 def explain(
     what: Annotated[
         str,
         typer.Argument(
             metavar="WHAT",
-            help="A rule (SA201), an operation (Softmax), rules, ops, config, schema, exit-codes; "
-            "or, with MODEL, one of its layers.",
+            help="A rule (SA201), an operation (Softmax), a key of the configuration (max-norm), "
+            "rules, ops, config, schema, schema-clamp, schema-diff, exit-codes; with MODEL, one "
+            "of its layers.",
         ),
     ],
     model: Annotated[
@@ -245,8 +259,10 @@ def explain(
     config: Annotated[
         str | None, typer.Option(metavar="PATH", help="Policy file.", show_default=False)
     ] = None,
+    *,
+    shared: Shared,
 ) -> int:
     """Explain a rule, an operation, a setting or a layer."""
     from specaudit.cli import explaining
 
-    return explaining.explain(what, model, config)
+    return explaining.explain(what, model, config, shared)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from msgspec.structs import replace
-
 from specaudit import limits, policy
 from specaudit.cli import documents, options, talk, witnessing
 from specaudit.cli.options import Shared
@@ -49,13 +47,16 @@ def inspect(
 ) -> int:
     """Measure and show; findings are shown too, and change nothing."""
     targets = documents.targets(shared, models)
+    names = {shared.format, *(target.format for target in targets)} - {"text"}
+    if (top is not None or sort != "depth") and names and not shared.quiet:
+        talk.remark(f"note: --sort and --top are for text; {', '.join(sorted(names))}: all layers")
     if witness is not None:
         witnessing.check_target(witness, models)
     settings = options.settings(shared)
     audited = audit_all(models, shared, settings, spectrum=spectrum, witness=witness)
     verdicts = policy.judge_all(audited.reports)
     pairs = [
-        (report, replace(verdict, exit_code=0))
+        (report, verdict.as_remarks())
         for report, verdict in zip(audited.reports, verdicts, strict=True)
     ]
     view = documents.view(shared, "inspect", sort, top)
@@ -128,14 +129,18 @@ def audit_one(
     jobs = options.jobs(shared.jobs)
     if shared.arch is not None:
         talk.remark(f"--arch: {shared.arch} is imported and run, with all that it imports")
-    prepared = pipeline.prepare(
-        path,
-        settings=settings,
-        layers=shared.layer or (),
-        exclude=shared.exclude or (),
-        trust=shared.trust,
-        arch=shared.arch,
-    )
+    try:
+        prepared = pipeline.prepare(
+            path,
+            settings=settings,
+            layers=shared.layer or (),
+            exclude=shared.exclude or (),
+            trust=shared.trust,
+            arch=shared.arch,
+        )
+    except UsageError as problem:
+        problem.where = problem.where or path  # of several models, which one it is
+        raise
     given = settings.input_shapes or settings.input_range
     if given and prepared.extraction.resolved is None and not shared.quiet:
         talk.remark(f"note: {path} holds no graph: input shapes and ranges change nothing")

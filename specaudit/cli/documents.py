@@ -53,6 +53,11 @@ def targets(
                 f"--report {text}: not of the form FORMAT=PATH",
                 help=f"FORMAT is one of {', '.join(formats)}",
             )
+        if path == "-":
+            raise UsageError(
+                f"--report {text}: what goes to stdout is chosen by --format",
+                help=f"-f {name}; or {name}=./- for a file of that name",
+            )
         target = Target(name, path)
         if not target.appends:
             writing.check_target(path, inputs=models, force=True)

@@ -15,6 +15,7 @@ from specaudit.cli import audits, documents, options, talk
 from specaudit.cli.options import Shared
 from specaudit.errors import ConfigurationError, UsageError
 from specaudit.formats import files, writing
+from specaudit.outputs import wording
 from specaudit.policy import Baseline, Policy
 from specaudit.policy.configuration import Mistakes, parse_policy
 from specaudit.report import Settings
@@ -46,9 +47,11 @@ def check(models: Sequence[str], shared: Shared, asked: CheckOptions) -> int:
         for cause in mistakes.causes:
             talk.error(cause)
         return mistakes.exit_code
-    policy.active_rules(rules)  # a rule that does not exist is said before any work
-    targets = documents.targets(shared, models)
     baseline_path = _baseline_path(rules, asked)
+    policy.refuse_idle(rules, has_baseline=baseline_path is not None)  # before any work
+    if not shared.quiet:
+        say_unenforced(rules)
+    targets = documents.targets(shared, models)
     baseline = None
     if baseline_path is not None and not asked.write_baseline:
         baseline = Baseline.parse(read_text(baseline_path, _BASELINE_LIMIT), baseline_path)
@@ -97,6 +100,13 @@ def find_policy(asked: CheckOptions) -> Policy:
     )
 
 
+def say_unenforced(rules: Policy) -> None:
+    """Say which limits of the file `select` and `ignore` leave out."""
+    for name, code, place in policy.unenforced_limits(rules):
+        where = f" ({wording.place_text(place)})" if place else ""
+        talk.remark(f"note: `{name}`{where} is not enforced: {code} is left out")
+
+
 def nearest_policy(folder: str) -> Policy | None:
     """Return the policy of the first folder upwards that has one."""
     while True:
@@ -142,7 +152,8 @@ def keep_baseline(
     enforced: frozenset[str],
 ) -> None:
     """Write the baseline that was asked for, or the old one without what is mended."""
-    new = Baseline.of(pairs) if old is None else old.shrunk(pairs, enforced=enforced)
+    folder = os.path.dirname(path)
+    new = Baseline.of(pairs, folder) if old is None else old.shrunk(pairs, enforced=enforced)
     if new == old:
         return
     with writing.replacing(path, force=True) as file:

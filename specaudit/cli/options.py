@@ -5,7 +5,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -185,10 +185,22 @@ class Shared:
         ),
     ] = None
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Less talk.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            help="Errors alone on stderr: no notes, no progress. stdout is as without.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="More detail.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Text on a terminal in full: nothing grouped or cut.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False
     color: Annotated[
         Choice,
@@ -216,10 +228,19 @@ def with_shared_pages(command: Callable[..., int]) -> Callable[..., int]:
     return _sharing(command, PageName)
 
 
-def _sharing(command: Callable[..., int], formats: object) -> Callable[..., int]:
+def with_shared_talk(command: Callable[..., int]) -> Callable[..., int]:
+    """Do as `with_shared` for a command that measures little: how it talks, and no more."""
+    names = {"format", "quiet", "verbose", "color", "progress", "debug"}
+    return _sharing(command, Literal["text", "json"], names)
+
+
+def _sharing(
+    command: Callable[..., int], formats: object, names: Collection[str] | None = None
+) -> Callable[..., int]:
     hints = get_type_hints(Shared, include_extras=True)
     hints["format"] = Annotated[(formats, *hints["format"].__metadata__)]
-    fields = dataclasses.fields(Shared)
+    fields = [f for f in dataclasses.fields(Shared) if names is None or f.name in names]
+    hints = {f.name: hints[f.name] for f in fields}
     own = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for p in inspect.signature(command).parameters.values()

@@ -1,11 +1,13 @@
 """What is said on stderr: errors, progress, remarks. Never data."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from specaudit.errors import OutputError, SpecauditError, UnsupportedModel
+from specaudit.errors import OutputError, SpecauditError, UnsupportedModel, UsageError
 from specaudit.outputs.escaping import visible
 
 if TYPE_CHECKING:
@@ -17,8 +19,11 @@ def error(problem: SpecauditError) -> None:
     block = [f"error: {visible(problem.message)}"]
     if problem.where:
         block.append(f"  --> {visible(problem.where)}")
-    if problem.help:
-        block.append(f"  help: {visible(problem.help)}")
+    help_ = problem.help
+    if not help_ and isinstance(problem, UsageError):
+        help_ = "`specaudit COMMAND --help` lists the options"
+    if help_:
+        block.append(f"  help: {visible(help_)}")
     say("\n".join(block))
 
 
@@ -26,9 +31,27 @@ def usage_error(problem: Exception) -> None:
     """Print what Typer found wrong with the call, in our form."""
     context = getattr(problem, "ctx", None)
     command = context.command_path if context else "specaudit"
-    # It suggests the nearest option itself ("Did you mean …?").
-    message = str(getattr(problem, "format_message", problem.__str__)()).rstrip(".")
-    error(SpecauditError(message, help=f"`{command} --help` lists the options"))
+    help_ = f"`{command} --help` lists the options"
+    word, known = _mistyped(problem)
+    if hasattr(problem, "possibilities"):
+        message = str(getattr(problem, "message", problem))  # without theirs, which are by alphabet
+    else:
+        message = str(getattr(problem, "format_message", problem.__str__)()).rstrip(".")
+    near = get_close_matches(word, known, n=2)
+    if near:
+        help_ = f"did you mean {' or '.join(near)}? {help_}"
+    error(SpecauditError(message, help=help_))
+
+
+def _mistyped(problem: Exception) -> tuple[str, list[str]]:
+    """Return the word that is not known, and those that are; Typer knows them by their kind."""
+    parameter = getattr(problem, "param", None)
+    known = getattr(problem, "possibilities", None)
+    if known is not None:
+        return str(getattr(problem, "option_name", "")), list(known)
+    choices = getattr(getattr(parameter, "type", None), "choices", ())
+    quoted = re.match("'(.*)' is not one of", str(getattr(problem, "message", "")))
+    return (quoted[1] if quoted else "", list(map(str, choices)))
 
 
 def output_error(problem: OSError) -> int:

@@ -240,7 +240,12 @@ def contained(model: str, location: str, *, where: str = "") -> str:
         mode = os.stat(target, follow_symlinks=False).st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
-        raise UnreadableModel(f"data file {shown(location)}: {reason}", where=where) from error
+        gone = isinstance(error, FileNotFoundError)
+        raise UnreadableModel(
+            f"data file {shown(location)}: {reason}",
+            where=where,
+            help="put it where the model looks for it: beside itself" if gone else "",
+        ) from error
     homes = {os.path.realpath(folder), os.path.dirname(os.path.realpath(model))}
     if not any(os.path.commonpath([target, home]) == home for home in homes):
         reason = f"data location {shown(location)} leads out of the model's folder"

@@ -91,7 +91,8 @@ def find_shards(file: ModelFile, locations: Iterable[str]) -> dict[str, str]:
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        listed(f"{len(problems)} shards cannot be read", [p.message for p in problems], file.path)
+        what = f"{len(problems)} shards cannot be read"
+        listed(what, [p.message for p in problems], file.path, problems[0].help)
     return found
 
 
@@ -146,15 +147,20 @@ def in_folder(path: str) -> str:
         raise UnreadableModel(
             f"a directory that holds {len(found)} model files",
             where=path,
-            help=f"name one of them: {', '.join(map(shown, found[:LISTED]))}",
+            help=f"name one of them: {', '.join(map(shown, found[:LISTED]))}{_more(found)}",
         )
     return os.path.join(path, found[0])
 
 
-def listed(what: str, names: list[str], where: str) -> NoReturn:
+def listed(what: str, names: list[str], where: str, help: str = "") -> NoReturn:
     """Raise an error that names what it can."""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    _refuse(f"{what}: {', '.join(names[:LISTED])}{more}", where)
+    raise UnreadableModel(
+        f"{what}: {', '.join(names[:LISTED])}{_more(names)}", where=where, help=help
+    )
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
 
 
 def _refuse(reason: str, where: str) -> NoReturn:

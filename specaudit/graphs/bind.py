@@ -24,6 +24,12 @@ def symbols_of(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> Sym
     inputs = {info.name: info for info in graph.inputs if info.name not in graph.constants}
     symbols: Symbols = {}
     for name, given in input_shapes.items():
+        if not name:
+            sizes = "x".join(map(str, given))
+            raise UsageError(
+                f"the input shape {sizes} does not say of which input it is",
+                help=f"write NAME={sizes}, where NAME is one of: {', '.join(inputs)}",
+            )
         if name not in inputs:
             raise UsageError(
                 f"the graph has no input {name!r}", help=f"its inputs: {', '.join(inputs)}"

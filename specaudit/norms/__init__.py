@@ -19,9 +19,6 @@ from specaudit.report import Measurement, Norm, Settings, Spectrum
 
 __all__ = ["METHODS", "measure", "one_thread", "spectral_norm", "spectrum"]
 
-# The width of a convolution's bracket where nobody asks for another: its bound is a maximum
-# over frequencies, and each digit costs more of them.
-_CONVOLUTION_RTOL = 1e-2
 # Past this short side LAPACK's singular values take minutes.
 _SPECTRUM_LIMIT = 4096
 
@@ -152,7 +149,7 @@ def _convolution(
         kernel,
         layer.geometry,
         transposed=transposed,
-        rtol=settings.rtol if settings.rtol_given else _CONVOLUTION_RTOL,
+        rtol=settings.convolution_rtol,
         seed=settings.seed,
     )
     return reshaped, operator_norm, matvecs

@@ -34,8 +34,6 @@ def text(done: Clamping, *, verbose: bool = False) -> str:
 
 def document(done: Clamping) -> dict[str, Any]:
     """Return the document of schema ``specaudit.clamp``."""
-    settings = msgspec.to_builtins(done.settings)
-    del settings["rtol_given"]
     return {
         "schema": "specaudit.clamp",
         "schema_version": "1.0",
@@ -44,7 +42,7 @@ def document(done: Clamping) -> dict[str, Any]:
         "output": done.output,
         "mode": done.mode,
         "max_lipschitz": done.max_lipschitz,
-        "settings": settings,
+        "settings": json.settings_of(done.settings),
         "layers": [msgspec.to_builtins(layer) for layer in done.layers],
         "biases": list(done.biases),
         "skipped": msgspec.to_builtins(done.skipped),

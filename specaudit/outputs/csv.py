@@ -53,7 +53,10 @@ def _rows(report: Report, verdict: Verdict) -> Iterator[dict[str, object]]:
     for layer, limit in zip(report.layers, limits, strict=True):
         key = layer.name, layer.node
         shown.add(key)
-        yield _layer(layer, limit, found.get(key, ()))
+        row = _layer(layer, limit, found.get(key, ()))
+        if key not in found and not verdict.is_judged:
+            row["verdict"] = ""
+        yield row
     for skipped in report.skipped:
         key = skipped.name, None
         shown.add(key)

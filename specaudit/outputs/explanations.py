@@ -32,8 +32,13 @@ EXIT_CODES = {
     130: "interrupted",
     141: "the reader of the output went away",
 }
+TABLES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+    ("[tool.specaudit]", Policy),
+    ("[tool.specaudit.gates]", Gates),
+    ("[[tool.specaudit.layers]]", LayerLimit),
+    ("[[tool.specaudit.allow]]", Allowance),
+)
 _WIDTH = 88
-_NEWLINE = "\n"  # no backslash in an f-string before Python 3.12
 
 
 def explain(what: str) -> str:
@@ -42,8 +47,8 @@ def explain(what: str) -> str:
     Parameters
     ----------
     what : str
-        ``SA201``, ``Softmax``, ``rules``, ``ops``, ``config``, ``schema``, ``exit-codes``;
-        case does not matter.
+        ``SA201``, ``Softmax``, ``max-norm`` and other keys of the configuration, or one of
+        `SUBJECTS`; case does not matter.
 
     Raises
     ------
@@ -55,13 +60,16 @@ def explain(what: str) -> str:
         return SUBJECTS[word]()
     if word.upper() in RULES:
         return _rule(word.upper())
+    keys = {name for _, kind in TABLES for name, _ in _keys(kind)}
+    texts = [_key(word)] if word in keys else []
     operations = _operations()
     found = [
         key for key in operations if what.strip().lower() in (key[1].lower(), _name(key).lower())
     ]
-    if found:
-        return "\n".join(_operation(key, operations[key]) for key in found)
-    names = [*SUBJECTS, *RULES, *map(_name, operations)]
+    texts += [_operation(key, operations[key]) for key in found]
+    if texts:
+        return "\n".join(texts)
+    names = [*SUBJECTS, *RULES, *keys, *map(_name, operations)]
     near = get_close_matches(what, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"try one of {', '.join(SUBJECTS)}"
     raise UsageError(f"nothing is known of `{visible(what)[:80]}`", help=hint)
@@ -98,7 +106,7 @@ def explain_layer(report: Report, verdict: Verdict, policy: Policy, name: str) -
     return "\n".join(lines) + "\n"
 
 
-def schema(name: Literal["audit", "diff"] = "audit") -> str:
+def schema(name: Literal["audit", "clamp", "diff"] = "audit") -> str:
     """Return the JSON Schema of a document, as shipped."""
     return (files("specaudit.outputs") / f"{name}.schema.json").read_text("utf-8")
 
@@ -129,16 +137,22 @@ def _config() -> str:
         "The policy is the file named by --config, else the nearest specaudit.toml, or\n"
         "[tool.specaudit] in pyproject.toml, from the working directory upwards. Flags win.\n"
     )
-    tables: tuple[tuple[str, type[msgspec.Struct]], ...] = (
-        ("[tool.specaudit]", Policy),
-        ("[tool.specaudit.gates]", Gates),
-        ("[[tool.specaudit.layers]]", LayerLimit),
-        ("[[tool.specaudit.allow]]", Allowance),
-    )
-    return head + "".join(f"\n{title}\n{_NEWLINE.join(_keys(kind))}\n" for title, kind in tables)
+    for title, kind in TABLES:
+        head += f"\n{title}\n"
+        for name, text in _keys(kind):
+            head += _filled(text, f"  {name:<14} ", " " * 17) + "\n"
+    return head
 
 
-def _keys(kind: type[msgspec.Struct]) -> Iterator[str]:
+def _key(name: str) -> str:
+    """Return what a key of the configuration is for, in each table that has it."""
+    found = [(title, dict(_keys(kind))) for title, kind in TABLES]
+    texts = [f"{name}: in {title}\n\n{_wrapped(k[name])}\n" for title, k in found if name in k]
+    return "\n".join(texts) + "\n`specaudit explain config` lists every key.\n"
+
+
+def _keys(kind: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
+    """Yield each key of a table with what it is for."""
     for field in msgspec.structs.fields(kind):
         meta = [part for part in getattr(field.type, "__metadata__", ()) if part.description]
         if not meta:
@@ -146,7 +160,7 @@ def _keys(kind: type[msgspec.Struct]) -> Iterator[str]:
         words = ", ".join(choices(field.type))
         default = "" if field.required else f" [{_default(field)}]"
         text = f"{meta[0].description}{f': {words}' if words else ''}{default}"
-        yield _filled(text, f"  {field.encode_name:<14} ", " " * 17)
+        yield field.encode_name, text
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
@@ -192,6 +206,7 @@ SUBJECTS: dict[str, Callable[[], str]] = {
     "ops": _ops,
     "config": _config,
     "schema": schema,
+    "schema-clamp": lambda: schema("clamp"),
     "schema-diff": lambda: schema("diff"),
     "exit-codes": _exit_codes,
 }

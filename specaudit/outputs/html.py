@@ -23,7 +23,7 @@ CODES = {
     "I": "indexes by data",
     "R": "random",
 }
-_MARKS = {"fail": "✘", "unproven": "?", "warn": "!", "allowed": "○", "pass": "✔"}
+_MARKS = {"fail": "✘", "unproven": "?", "warn": "!", "allowed": "○", "pass": "✔", "measured": ""}
 _ORDER = ("fail", "unproven", "warn", "allowed")
 
 
@@ -85,8 +85,9 @@ def _layers(report: Report, verdict: Verdict) -> Values:
     limits = verdict.limits or (None,) * len(report.layers)
     scale = Scale.over(values_of(report.layers, limits))
     found = verdict.by_layer()
+    plain = "pass" if verdict.is_judged else "measured"
     rows = [
-        _row(layer, limit, scale, found.get((layer.name, layer.node), ()))
+        _row(layer, limit, scale, found.get((layer.name, layer.node), ()), plain)
         for layer, limit in zip(report.layers, limits, strict=True)
     ]
     return {
@@ -125,9 +126,10 @@ def _row(
     limit: float | None,
     scale: Scale,
     findings: tuple[Finding, ...],
+    plain: str,
 ) -> Values:
     words = ["allowed" if finding.allowed else finding.verdict for finding in findings]
-    state = next((word for word in _ORDER if word in words), "pass")
+    state = next((word for word in _ORDER if word in words), plain)
     other = wording.other_norm(layer)
     return {
         "state": state,

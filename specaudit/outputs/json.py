@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from specaudit import __version__
 from specaudit.errors import UnreadableModel
 from specaudit.policy import Finding, Verdict
-from specaudit.report import SCHEMA_VERSION, Geometry, Measurement, Norm, Report
+from specaudit.report import SCHEMA_VERSION, Geometry, Measurement, Norm, Report, Settings
 
 SCHEMA = "specaudit.audit"
 
@@ -50,8 +50,7 @@ def escaped(text: str) -> str:
 
 def document(report: Report, verdict: Verdict) -> Document:
     """Return the document of one report, as the contract orders its keys."""
-    settings = msgspec.to_builtins(report.settings)
-    del settings["rtol_given"]
+    settings = settings_of(report.settings)
     settings["input_shapes"] = dict(sorted(settings["input_shapes"].items()))
     run = report.run
     model = _ordered(report.model, ("path", "sha256", "format", "opset", "parameters"))
@@ -75,6 +74,13 @@ def document(report: Report, verdict: Verdict) -> Document:
     }
     cleaned: Document = clean(content)
     return cleaned
+
+
+def settings_of(settings: Settings) -> Document:
+    """Return the settings as the document has them: which width was wanted of what."""
+    content: Document = msgspec.to_builtins(settings)
+    del content["rtol_given"]
+    return content | {"convolution_rtol": settings.convolution_rtol}
 
 
 def parse(text: str | bytes, where: str = "") -> Report:

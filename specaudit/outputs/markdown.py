@@ -1,5 +1,6 @@
 """Markdown that fits a pull request: the verdict, the worst ten, the rest folded away."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,7 +13,7 @@ MOST_BYTES = 60 * 1024  # GitHub takes 65 536 characters
 WORST = 10
 _NAME = 120
 _TAIL = 400  # kept free for closing tags and for saying what was left out
-_SIGNS = {"pass": "✅", "fail": "❌", "unproven": "❔"}
+_SIGNS = {"pass": "✅", "fail": "❌", "unproven": "❔", "measured": "📏"}
 _WORD_SIGNS = {"error": "❌", "unproven": "❔", "warning": "⚠️", "note": "ℹ️", "allowed": "➖"}
 _LAYER_HEAD = [
     "| | layer | kind | shape | norm | limit | reshaped |",
@@ -22,31 +23,63 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<#!|~$&])")
 
 
 def render(pairs: Sequence[tuple[Report, Verdict]]) -> str:
-    """Return the page, at most `MOST_BYTES` of UTF-8; what did not fit is counted."""
-    page = _Page(MOST_BYTES - _TAIL)
-    page.lines(map(_headline, pairs), "model")
-    for report, verdict in pairs:
-        page.lines(_worst(report, verdict), "finding")
-    for report, verdict in pairs:
-        bounds = [f"- {text}" for text in _bounds(report)]
-        page.section("Bounds", [], bounds, "line on the bounds")
-        rows = list(_layer_rows(report, verdict))
-        page.section(wording.counted(len(rows), "layer"), _LAYER_HEAD, rows, "layer")
-        skips = [
-            f"- {code(one.name)} {size(one.shape)}: {prose(one.reason)}" for one in report.skipped
-        ]
-        page.section(f"{len(skips)} skipped", [], skips, "skipped tensor")
-        allowed = [
-            f"- {finding.rule} {_subject(finding)}: {prose(wording.allowed_text(finding))}"
-            for finding in verdict.findings
-            if finding.allowed is not None
-        ]
-        page.section(f"{len(allowed)} allowed", [], allowed, "allowance")
+    """Return the page, at most `MOST_BYTES` of UTF-8; what did not fit is counted.
+
+    Notes
+    -----
+    Of several models the verdicts come first, then a section each, of which a large
+    one does not crowd out the ones after it.
+    """
+    if len(pairs) == 1:
+        return _section(*pairs[0], MOST_BYTES)
+    page = _Page(MOST_BYTES // 3)
+    page.lines(["### specaudit\n", "| | model | |", "|---|---|---|"], "line")
+    page.lines(itertools.starmap(_overview, pairs), "model")
+    head = page.text()
+    whole = [_section(report, verdict, MOST_BYTES) for report, verdict in pairs]
+    sizes = [len(part.encode()) + 1 for part in whole]
+    shares = _shares(sizes, MOST_BYTES - len(head.encode()))
+    parts = [
+        part if need <= share else _section(*pair, share - 1)
+        for part, need, share, pair in zip(whole, sizes, shares, pairs, strict=True)
+    ]
+    return "\n".join(filter(None, [head, *parts]))
+
+
+def _shares(sizes: Sequence[int], room: int) -> list[int]:
+    """Return how much of the room each has: what the small ones leave is for the large."""
+    shares = [0] * len(sizes)
+    for done, index in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
+        shares[index] = min(sizes[index], room // (len(sizes) - done))
+        room -= shares[index]
+    return shares
+
+
+def _section(report: Report, verdict: Verdict, budget: int) -> str:
+    """Return what there is to say of one model, in so many bytes; empty where nothing fits."""
+    page = _Page(budget - _TAIL)
+    page.lines([_headline(report, verdict)], "model")
+    page.lines(_worst(report, verdict), "finding")
+    bounds = [f"- {text}" for text in _bounds(report)]
+    page.section("Bounds", [], bounds, "line on the bounds")
+    rows = list(_layer_rows(report, verdict))
+    page.section(wording.counted(len(rows), "layer"), _LAYER_HEAD, rows, "layer")
+    skips = [f"- {code(one.name)} {size(one.shape)}: {prose(one.reason)}" for one in report.skipped]
+    page.section(f"{len(skips)} skipped", [], skips, "skipped tensor")
+    allowed = [
+        f"- {finding.rule} {_subject(finding)}: {prose(wording.allowed_text(finding))}"
+        for finding in verdict.findings
+        if finding.allowed is not None
+    ]
+    page.section(f"{len(allowed)} allowed", [], allowed, "allowance")
     return page.text()
 
 
-def _headline(pair: tuple[Report, Verdict]) -> str:
-    report, verdict = pair
+def _overview(report: Report, verdict: Verdict) -> str:
+    return f"| {_SIGNS[verdict.outcome]} | {code(report.model.path)} | {wording.tally(verdict)} |"
+
+
+def _headline(report: Report, verdict: Verdict) -> str:
     outcome = verdict.outcome
     name = code(report.model.path)
     title = f"### {_SIGNS[outcome]} {wording.OUTCOMES[outcome]} {name}\n"
@@ -90,10 +123,11 @@ def _bounds(report: Report) -> Iterator[str]:
 
 def _layer_rows(report: Report, verdict: Verdict) -> Iterator[str]:
     found = verdict.by_layer()
+    plain = _SIGNS["pass"] if verdict.is_judged else ""
     limits = verdict.limits or (None,) * len(report.layers)
     for layer, limit in zip(report.layers, limits, strict=True):
         words = {wording.label(finding) for finding in found.get((layer.name, layer.node), ())}
-        sign = next((_WORD_SIGNS[word] for word in _WORD_SIGNS if word in words), "✅")
+        sign = next((_WORD_SIGNS[word] for word in _WORD_SIGNS if word in words), plain)
         other = wording.other_norm(layer)
         cells = (
             sign,
@@ -150,8 +184,9 @@ class _Page:
             self._omitted[noun] = self._omitted.get(noun, 0) + len(lines)
 
     def text(self) -> str:
+        """Return the text; empty where not even its first line fits."""
         counts = [wording.counted(count, f"more {noun}") for noun, count in self._omitted.items()]
-        if counts:
+        if counts and self._parts:
             self._parts.append(f"\n… {', '.join(counts)}: see the full report\n")
         return "".join(self._parts)
 

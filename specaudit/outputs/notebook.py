@@ -16,7 +16,7 @@ def view(report: Report) -> str:
     In a sandboxed frame: the page's style stays out of the notebook's, and a script could
     not reach it. The page allows only its own script in any case.
     """
-    page = html.render([(report, judge(report))])
+    page = html.render([(report, judge(report).as_remarks())])
     return (
         '<iframe sandbox="allow-scripts" title="specaudit report" width="100%" height="640" '
         f'style="border:0" srcdoc="{escape(page, quote=True)}"></iframe>'
@@ -25,4 +25,5 @@ def view(report: Report) -> str:
 
 def text(report: Report) -> str:
     """Return the text that ``specaudit inspect`` prints into a pipe."""
-    return terminal.render([(report, judge(report))], View(command="inspect")).rstrip("\n")
+    pair = report, judge(report).as_remarks()
+    return terminal.render([pair], View(command="inspect")).rstrip("\n")

@@ -1,5 +1,6 @@
 """SARIF 2.1.0, for code scanning: a result for each finding, on the line that set the limit."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -72,7 +73,7 @@ def _result(report: Report, finding: Finding, index: int, model: int) -> Object:
         "message": {"text": f"{prefix}: {visible(finding.message)}"},
         "locations": [_location(report, finding)],
         "analysisTarget": {"uri": _uri(report.model.path), "index": model},
-        "partialFingerprints": {"specaudit/v1": finding.fingerprint},
+        "partialFingerprints": {"specaudit/v2": _fingerprint(report, finding)},
         "properties": {"verdict": finding.verdict},
     }
     if finding.observed is not None:
@@ -88,6 +89,12 @@ def _result(report: Report, finding: Finding, index: int, model: int) -> Object:
             }
         ]
     return result
+
+
+def _fingerprint(report: Report, finding: Finding) -> str:
+    """Return the finding's, made another for each path: two models may have one name."""
+    text = f"{_uri(report.model.path)}\0{finding.fingerprint}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _location(report: Report, finding: Finding) -> Object:

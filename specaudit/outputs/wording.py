@@ -24,7 +24,7 @@ KINDS = {
     "bilinear": "bilinear",
     "scale": "scale",
 }
-OUTCOMES = {"pass": "PASS", "fail": "FAIL", "unproven": "UNPROVEN"}
+OUTCOMES = {"pass": "PASS", "fail": "FAIL", "unproven": "UNPROVEN", "measured": "MEASURED"}
 
 
 def model_line(report: Report) -> str:
@@ -222,6 +222,9 @@ def place_text(place: Place | None) -> str:
 
 def tally(verdict: Verdict) -> str:
     """Return the counts of a verdict, zeros left out."""
+    if not verdict.is_judged:
+        count = len(verdict.findings)
+        return "no policy applied" + (f", {counted(count, 'finding')}" if count else "")
     summary = verdict.summary
     parts = [
         f"{count} {word}"

@@ -21,7 +21,9 @@ from specaudit.policy.judgement import (
     active_rules,
     judge,
     judge_all,
+    refuse_idle,
     rules_with_limits,
+    unenforced_limits,
     unreadable,
 )
 from specaudit.policy.patterns import matcher
@@ -52,7 +54,9 @@ __all__ = [
     "norm_limit",
     "parse_policy",
     "postcondition_missed",
+    "refuse_idle",
     "rules_with_limits",
     "shared_tensor",
+    "unenforced_limits",
     "unreadable",
 ]

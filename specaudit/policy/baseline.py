@@ -1,7 +1,7 @@
 """The findings a project starts from: known ones pass, new and worse ones do not."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -11,9 +11,15 @@ from specaudit.policy import figures
 from specaudit.policy.findings import Finding, Observed, Suppression, Verdict, fingerprinted
 from specaudit.report import LEFT_OUT, Report
 
+_VERSION = "2.0"
+
 
 class Known(msgspec.Struct, frozen=True):
-    """A finding as it stood when the baseline was written."""
+    """A finding as it stood when the baseline was written.
+
+    `model` is the path of the model from the baseline's folder, with forward slashes: the
+    same in every checkout of a repository, and another for each of two models of one name.
+    """
 
     fingerprint: str
     model: str
@@ -28,7 +34,13 @@ class _File(msgspec.Struct, tag_field="schema", tag="specaudit.baseline"):
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """Findings by fingerprint.
+    """Findings by model and fingerprint.
+
+    Parameters
+    ----------
+    findings : tuple of Known
+    folder : str
+        Where the baseline is kept: paths of models are taken from there.
 
     Notes
     -----
@@ -37,23 +49,20 @@ class Baseline(msgspec.Struct, frozen=True):
     """
 
     findings: tuple[Known, ...] = ()
+    folder: str = ""
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[Report, Verdict]]) -> "Baseline":
+    def of(cls, pairs: Iterable[tuple[Report, Verdict]], folder: str = "") -> "Baseline":
         """Return the baseline that accepts everything found, allowances aside."""
-        return cls(
-            tuple(
-                sorted(
-                    (
-                        _known(report, finding)
-                        for report, verdict in pairs
-                        for finding in verdict.findings
-                        if _belongs(finding)
-                    ),
-                    key=lambda known: (known.model, known.rule, known.subject, known.fingerprint),
-                )
-            )
+        known = {
+            _key(entry): entry
+            for report, verdict in pairs
+            for entry in _entries(report, verdict, folder)
+        }
+        order = sorted(
+            known.values(), key=lambda one: (one.model, one.rule, one.subject, *_key(one))
         )
+        return cls(tuple(order), folder)
 
     @classmethod
     def parse(cls, text: str | bytes, path: str = "") -> "Baseline":
@@ -66,24 +75,32 @@ class Baseline(msgspec.Struct, frozen=True):
                 where=path,
                 help="write it anew with --write-baseline",
             ) from None
-        if file.schema_version.split(".")[0] != "1":
+        version = file.schema_version.split(".")[0]
+        if version == "1":  # one model's entry would silence another's of the same name
+            raise ConfigurationError(
+                "the baseline is of an older form, which tells models apart by file name alone",
+                where=path,
+                help="look at the findings, and write it anew with --write-baseline",
+            )
+        if version != _VERSION.split(".")[0]:
             raise ConfigurationError(
                 "the baseline is of a newer version",
                 where=path,
                 help="upgrade specaudit, or write it anew with --write-baseline",
             )
-        return cls(file.findings)
+        return cls(file.findings, os.path.dirname(path))
 
     def render(self) -> str:
         """Return the file's text, one finding a few lines, so that its changes read well."""
-        encoded = msgspec.json.format(msgspec.json.encode(_File("1.0", self.findings)), indent=2)
+        encoded = msgspec.json.format(msgspec.json.encode(_File(_VERSION, self.findings)), indent=2)
         return encoded.decode() + "\n"
 
     def applied(
         self, report: Report, findings: list[Finding], *, regressions: bool = True
     ) -> list[Finding]:
         """Return the findings with the known ones allowed, and one more for each that is worse."""
-        known = {entry.fingerprint: entry for entry in self.findings}
+        model = _path_from(self.folder, report)
+        known = {entry.fingerprint: entry for entry in self.findings if entry.model == model}
         result: list[Finding] = []
         worse: list[Finding] = []
         for finding in findings:
@@ -108,22 +125,23 @@ class Baseline(msgspec.Struct, frozen=True):
         Entries that nobody looked at now are kept: of other models, of layers that were left
         out, of rules that are not `enforced` or have no limit for the layer.
         """
-        current = {known.fingerprint: known for known in Baseline.of(pairs).findings}
+        current = {_key(known): known for known in Baseline.of(pairs, self.folder).findings}
+        audited = [(_path_from(self.folder, report), report, verdict) for report, verdict in pairs]
         kept = []
         for entry in self.findings:
-            looked = any(_examined(entry, *pair) for pair in pairs) and entry.rule in enforced
-            if not looked and entry.fingerprint not in current:
-                kept.append(entry)
-            elif entry.fingerprint in current:
-                now = current[entry.fingerprint]
+            now = current.get(_key(entry))
+            if now is not None:
                 kept.append(replace(entry, observed=_tighter(entry.observed, now.observed)))
-        return Baseline(tuple(kept))
+            elif entry.rule not in enforced or not any(
+                model == entry.model and _examined(entry, report, verdict)
+                for model, report, verdict in audited
+            ):
+                kept.append(entry)
+        return Baseline(tuple(kept), self.folder)
 
 
 def _examined(entry: Known, report: Report, verdict: Verdict) -> bool:
-    """Whether an audit would have found what an entry says, were it still so."""
-    if entry.model != _text(os.path.basename(report.model.path)):
-        return False
+    """Whether an audit of the entry's model would have found it, were it still so."""
     if any(_text(one.name) == entry.subject and one.reason == LEFT_OUT for one in report.skipped):
         return False
     limits = [
@@ -141,11 +159,25 @@ def _belongs(finding: Finding) -> bool:
     return finding.allowed is None or finding.allowed.kind == "baseline"
 
 
-def _known(report: Report, finding: Finding) -> Known:
-    model = os.path.basename(report.model.path)
-    return Known(
-        finding.fingerprint, _text(model), finding.rule, _text(finding.subject), finding.observed
-    )
+def _entries(report: Report, verdict: Verdict, folder: str) -> Iterator[Known]:
+    model = _path_from(folder, report)
+    for finding in filter(_belongs, verdict.findings):
+        subject = _text(finding.subject)
+        yield Known(finding.fingerprint, model, finding.rule, subject, finding.observed)
+
+
+def _key(entry: Known) -> tuple[str, str]:
+    return entry.model, entry.fingerprint
+
+
+def _path_from(folder: str, report: Report) -> str:
+    """Return the path of a model from a folder; links are not followed."""
+    path = report.model.path
+    try:
+        path = os.path.relpath(path, folder or os.curdir)
+    except ValueError:  # another drive
+        path = os.path.abspath(path)
+    return _text(path.replace(os.sep, "/"))
 
 
 def _text(name: str) -> str:

@@ -116,7 +116,10 @@ class _Reader:
         values = self._table(value, kind, where)
         for one in fields(kind):
             if one.required and isinstance(value, dict) and one.encode_name not in value:
-                self._mistake(where, f"`{_joined((*where, one.encode_name))}` is missing", "")
+                hint = f'add `{one.encode_name} = "…"`: {_described(one)}'
+                self._mistake(where, f"`{_joined((*where, one.encode_name))}` is missing", hint)
+        if kind is Allowance and "rule" in values:
+            values["rule"] = values["rule"].upper()
         checked = {LayerLimit: _in_layers, Allowance: _in_allow}.get(kind)
         clean = len(self.causes) == before
         for keys, message, hint in checked(values) if checked else ():
@@ -142,7 +145,8 @@ class _Reader:
                 try:
                     values[known[key].name] = msgspec.convert(given, known[key].type)
                 except msgspec.ValidationError as error:
-                    self._mistake(at, f"`{_joined(at)}`: {_plain(error)}", _one_of(known[key].type))
+                    hint = _one_of(known[key].type) or _described(known[key])
+                    self._mistake(at, f"`{_joined(at)}`: {_plain(error)}", hint)
         return values
 
     def _mistake(self, where: Keys, message: str, hint: str) -> None:
@@ -155,7 +159,8 @@ class _Reader:
 def _in_policy(values: dict[str, Any]) -> Iterator[Mistake]:
     for name in ("select", "ignore"):
         for word in values.get(name) or ():
-            if word != "ALL" and not any(word and code.startswith(word) for code in RULES):
+            code = word.upper()
+            if code != "ALL" and not any(code and known.startswith(code) for known in RULES):
                 yield (name,), f"no such rule: `{word}`", _nearest_rule(word)
     ranges = values.get("input_range") or {}
     for low, high in ranges.values() if isinstance(ranges, dict) else [ranges]:
@@ -204,6 +209,12 @@ def _joined(where: Keys) -> str:
 def _one_of(kind: Any) -> str:
     words = ", ".join(choices(kind))
     return f"one of {words}" if words else ""
+
+
+def _described(key: msgspec.structs.FieldInfo) -> str:
+    """Return what a key is for."""
+    meta = getattr(key.type, "__metadata__", ())
+    return next((part.description for part in meta if part.description), "")
 
 
 _WORDS = {

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from typing import Literal
+from collections import Counter
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -10,6 +11,10 @@ from specaudit.report import Report
 
 Verdicts = Literal["fail", "unproven", "warn"]
 Severity = Literal["error", "warning", "note"]
+
+
+def _counts(description: str) -> msgspec.Meta:
+    return msgspec.Meta(description=description)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -82,13 +87,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, rename={"passed": "pass"}):
-    """How many layers and other subjects came out how; each counted once, by its worst."""
+    """How it came out: every finding counts once, and every layer about which there is none."""
 
-    passed: int = 0
-    fail: int = 0
-    unproven: int = 0
-    allowed: int = 0
-    warn: int = 0
+    passed: Annotated[
+        int,
+        _counts("layers about which there is no finding; 0 where no policy was applied (inspect)"),
+    ] = 0
+    fail: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
+    unproven: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
+    allowed: Annotated[int, _counts("findings that an allowance or the baseline lets stand")] = 0
+    warn: Annotated[int, _counts("findings with this verdict that are not allowed")] = 0
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -105,6 +113,8 @@ class Verdict(msgspec.Struct, frozen=True):
         The norm limit of each layer of the report, in its order.
     policy : str
         Where the policy was written; empty for the default.
+    is_judged : bool
+        False where no policy was applied: what is found is then told, and nothing passed.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -112,18 +122,27 @@ class Verdict(msgspec.Struct, frozen=True):
     exit_code: int = 0
     limits: tuple[float | None, ...] = ()
     policy: str = ""
+    is_judged: bool = True
 
     @property
-    def outcome(self) -> Literal["pass", "fail", "unproven"]:
-        """What a headline says: ``pass`` only where nothing is failed or left unproved."""
+    def outcome(self) -> Literal["pass", "fail", "unproven", "measured"]:
+        """What a headline says: ``pass`` only where nothing is failed or left unproved.
+
+        ``measured`` is a report to which no policy was applied.
+        """
+        if not self.is_judged:
+            return "measured"
         standing = [finding for finding in self.findings if finding.allowed is None]
         if any(finding.verdict == "fail" for finding in standing):
             return "fail"
         return "unproven" if any(one.verdict == "unproven" for one in standing) else "pass"
 
-    def without_exit_code(self) -> "Verdict":
-        """Return the verdict of a command whose exit code findings do not change."""
-        return msgspec.structs.replace(self, exit_code=0)
+    def as_remarks(self) -> "Verdict":
+        """Return the findings as remarks, which change no exit code, on what was measured."""
+        replace = msgspec.structs.replace
+        findings = tuple(replace(finding, severity="warning") for finding in self.findings)
+        summary = replace(self.summary, passed=0)
+        return replace(self, findings=findings, summary=summary, exit_code=0, is_judged=False)
 
     def by_layer(self) -> dict[tuple[str, str | None], tuple[Finding, ...]]:
         """Return the findings about each ``(layer, node)``."""
@@ -135,18 +154,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def summarise(report: Report, findings: tuple[Finding, ...]) -> Summary:
-    """Count every layer, and every other subject of a finding, once by its worst finding."""
-    worst: dict[tuple[str | None, str | None], str] = {
-        (layer.name, layer.node): "pass" for layer in report.layers
-    }
-    for finding in findings:
-        key = finding.layer, finding.node
-        word = "allowed" if finding.allowed else finding.verdict
-        worst[key] = max(worst.get(key, "pass"), word, key=_ORDER.index)
-    # Two layers of one name and no node (a list of tensors can do that) still count as two.
-    repeats = len(report.layers) - len({(layer.name, layer.node) for layer in report.layers})
-    words = list(worst.values())
-    return Summary(*(words.count(word) + (repeats if word == "pass" else 0) for word in _FIELDS))
+    """Count each finding once, and the layers about which there is none.
+
+    Two layers of one name and no node (a list of tensors can do that) pass together or not.
+    """
+    words = Counter("allowed" if one.allowed else one.verdict for one in findings)
+    about = {(finding.layer, finding.node) for finding in findings}
+    passed = sum((layer.name, layer.node) not in about for layer in report.layers)
+    return Summary(passed, words["fail"], words["unproven"], words["allowed"], words["warn"])
 
 
 def fingerprinted(report: Report, findings: list[Finding]) -> list[Finding]:
@@ -162,7 +177,3 @@ def fingerprinted(report: Report, findings: list[Finding]) -> list[Finding]:
         digest = hashlib.sha256(f"{text}\0{seen[text]}".encode("utf-8", "surrogatepass"))
         result.append(msgspec.structs.replace(finding, fingerprint=digest.hexdigest()[:32]))
     return result
-
-
-_ORDER = ("pass", "warn", "allowed", "unproven", "fail")
-_FIELDS = ("pass", "fail", "unproven", "allowed", "warn")

@@ -11,6 +11,7 @@ from specaudit.policy.baseline import Baseline
 from specaudit.policy.checks import applies, limit_of
 from specaudit.policy.findings import (
     Finding,
+    Place,
     Severity,
     Suppression,
     Verdict,
@@ -88,12 +89,60 @@ def active_rules(policy: Policy) -> frozenset[str]:
 
 def rules_with_limits(policy: Policy) -> frozenset[str]:
     """Return the codes that are enforced, without those whose limit the policy does not give."""
-    missing = set()
-    if policy.gates.max_lipschitz is None:
-        missing.add("SA301")
-    if all(entry.max_condition is None for entry in policy.layers):
-        missing.add("SA202")
+    missing = {code for code, places in _limits(policy).items() if not places}
     return active_rules(policy) - missing
+
+
+def refuse_idle(policy: Policy, *, has_baseline: bool) -> None:
+    """Raise if a limit that a flag sets is not enforced, or nothing is: green without a check.
+
+    Raises
+    ------
+    UsageError
+    """
+    for name, code, place in unenforced_limits(policy):
+        if place == Place(f"--{name}"):
+            raise UsageError(
+                f"--{name} is not enforced: `select` or `ignore` leaves {code} out",
+                help=f"add {code} to --select, take it out of --ignore, or drop --{name}",
+            )
+    idle = {"SA501", "SA502"}  # of `clamp`
+    if not has_baseline:
+        idle.add("SA401")
+    if not policy.allow:
+        idle |= {"SA006"} if policy.layers else {"SA005", "SA006"}
+    if not rules_with_limits(policy) - idle:
+        left = ", ".join(sorted(active_rules(policy)))
+        raise UsageError(
+            f"nothing is left to enforce{f': {left} has no limit to hold' if left else ''}",
+            where=policy.path,
+            help="widen --select or --ignore less; SA201 takes --max-norm, SA301 --max-lipschitz, "
+            "SA401 --baseline",
+        )
+
+
+def unenforced_limits(policy: Policy) -> tuple[tuple[str, str, Place | None], ...]:
+    """Return the limits that no enforced rule holds: each one's name, rule and place."""
+    active = active_rules(policy)
+    return tuple(
+        (name, code, place)
+        for code, places in _limits(policy).items()
+        if code not in active
+        for name, place in places
+    )
+
+
+def _limits(policy: Policy) -> dict[str, list[tuple[str, Place | None]]]:
+    """Return, for each rule that needs a limit, those that the policy sets, and where."""
+    found: dict[str, list[tuple[str, Place | None]]] = {"SA201": [], "SA202": [], "SA301": []}
+    for index, entry in enumerate(policy.layers):
+        for code, key in (("SA201", "max-norm"), ("SA202", "max-condition")):
+            if getattr(entry, key.replace("-", "_")) is not None:
+                place = Place(entry.flag) if entry.flag else policy.place("layers", index, key)
+                found[code].append((key, place))
+    if policy.gates.max_lipschitz is not None:
+        found["SA301"].append(("max-lipschitz", policy.place("gates", "max-lipschitz")))
+    return found
 
 
 def unreadable(path: str, error: SpecauditError) -> tuple[Report, Verdict]:
@@ -117,9 +166,10 @@ def unreadable(path: str, error: SpecauditError) -> tuple[Report, Verdict]:
 def _codes(words: Iterable[str]) -> set[str]:
     chosen: set[str] = set()
     for word in words:
-        codes = {code for code in RULES if word == "ALL" or (word and code.startswith(word))}
+        start = word.upper()
+        codes = {code for code in RULES if start == "ALL" or (start and code.startswith(start))}
         if not codes:
-            near = get_close_matches(word, RULES, n=1)
+            near = get_close_matches(start, RULES, n=1)
             hint = f"did you mean {near[0]}?" if near else "`specaudit explain rules` lists them"
             raise UsageError(f"no such rule: {word}", help=hint)
         chosen |= codes

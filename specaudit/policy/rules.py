@@ -149,7 +149,8 @@ _ROWS = (
         "SA401",
         "regression against the baseline",
         "A finding that the baseline knows has become worse: the new lower end lies above the "
-        "old upper end, or a bound that was finite no longer is.",
+        "old upper end, or a bound that was finite no longer is. The baseline knows a model by "
+        "its path from the folder of the baseline.",
         "Mend it, or accept it by writing the baseline anew (`--write-baseline`).",
     ),
     Rule(

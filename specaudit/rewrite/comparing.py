@@ -20,7 +20,10 @@ MEMORY_BYTES = 16 << 30
 def check(model_format: str) -> None:
     """Raise unless models of a format can be run here."""
     if model_format != "onnx":
-        raise UsageError(f"--compare runs ONNX models, and this is {model_format}")
+        raise UsageError(
+            f"--compare runs ONNX models, and this is {model_format}",
+            help="leave --compare out, or export the model to ONNX",
+        )
     if find_spec("onnxruntime") is None:
         raise UsageError(
             "--compare needs onnxruntime, which is not installed",

@@ -63,9 +63,15 @@ def audit():
     schemas, definitions = msgspec.json.schema_components(
         AUDIT.values(), ref_template="#/$defs/{name}"
     )
-    for part, left_out in (("Measurement", "seconds"), ("Settings", "rtol_given")):
-        del definitions[part]["properties"][left_out]
+    del definitions["Measurement"]["properties"]["seconds"]
+    describe_settings(definitions)
     return build("audit", dict(zip(AUDIT, schemas, strict=True)), definitions)
+
+
+def describe_settings(definitions):
+    properties = definitions["Settings"]["properties"]
+    del properties["rtol_given"]
+    properties["convolution_rtol"] = {"type": "number"}
 
 
 def diff():
@@ -122,7 +128,7 @@ def clamp():
         kinds.values(), ref_template="#/$defs/{name}"
     )
     found = dict(zip(kinds, schemas, strict=True))
-    del definitions["Settings"]["properties"]["rtol_given"]
+    describe_settings(definitions)
     for name in ("product", "network"):
         both = {"before": found[name], "after": found[name]}
         found[name] = {"type": "object", "properties": both, "required": [*both]}

@@ -7,7 +7,7 @@ from specaudit.policy import RULES
 from tests.outputs.reports import POLICY, pairs
 
 
-@pytest.mark.parametrize("word", [*RULES, *SUBJECTS, "sa201", "Exit Codes", "softmax"])
+@pytest.mark.parametrize("word", [*RULES, *SUBJECTS, "sa201", "Exit Codes", "softmax", "max_norm"])
 def test_there_is_a_text(word):
     text = explain(word)
     assert text.endswith("\n")
@@ -27,6 +27,24 @@ def test_the_texts_are_those_of_the_tables():
     for key in ("max-lipschitz", "unbounded-ops", "max-norm", "reason", "expires", "unproven"):
         assert key in config
     assert "path" not in [line.split()[0] for line in config.splitlines() if line.startswith("  ")]
+
+
+def test_a_key_of_the_configuration_is_explained():
+    assert "[[tool.specaudit.layers]]" in explain("max-norm")
+    assert "[tool.specaudit.gates]" in explain("max-lipschitz")
+    assert explain("match").count("match: in") == 2
+    both = explain("conv")  # the key, and the operation
+    assert "as --conv" in both
+    assert "Conv: Lipschitz constant" in both
+    with pytest.raises(UsageError) as caught:
+        explain("max-nrom")
+    assert caught.value.help == "did you mean max-norm?"
+
+
+def test_every_document_has_its_schema():
+    for name in ("audit", "clamp", "diff"):
+        text = explain("schema" if name == "audit" else f"schema-{name}")
+        assert f'"specaudit.{name} 1.0"' in text
 
 
 def test_every_exit_code_of_an_error_is_explained():

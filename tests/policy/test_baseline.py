@@ -71,7 +71,43 @@ def test_entries_of_models_that_were_not_audited_are_kept():
     other = failing(), judge(failing(), POLICY)
     baseline = Baseline.of([judged(layer("a", 4.0, 4.1)), other])
     shrunk = baseline.shrunk([judged(layer("a", 1.0, 1.0), baseline=baseline)], enforced=ALL)
-    assert {known.model for known in shrunk.findings} == {"backbone.onnx"}
+    assert {known.model for known in shrunk.findings} == {"models/backbone.onnx"}
+
+
+def at(path, *layers):
+    found = report(*layers)
+    return replace(found, model=replace(found.model, path=path))
+
+
+def test_two_models_of_one_name_do_not_share_entries():
+    weak, strong = at("a/m.onnx", layer("w", 4.0, 4.1)), at("b/m.onnx", layer("w", 8.0, 8.1))
+    both = Baseline.of([(one, judge(one, POLICY)) for one in (weak, strong)])
+    assert len(both.findings) == 2
+    swapped = at("a/m.onnx", layer("w", 8.0, 8.1))
+    assert judge(swapped, POLICY, baseline=both).exit_code == 1
+    for alone, other in ((weak, strong), (strong, weak)):
+        verdict = judge(alone, POLICY, baseline=both)
+        assert verdict.exit_code == 0
+        assert both.shrunk([(alone, verdict)], enforced=ALL) == both
+        only = Baseline.of([(alone, judge(alone, POLICY))])
+        assert judge(other, POLICY, baseline=only).exit_code == 1
+
+
+def test_a_path_is_taken_from_the_folder_of_the_baseline(tmp_path, monkeypatch):
+    """So that another checkout, another working directory, a full path find the same entry."""
+    monkeypatch.chdir(tmp_path)
+    found = at("models/./m.onnx", layer("w", 4.0, 4.1))
+    baseline = Baseline.of([(found, judge(found, POLICY))], "ci")
+    assert [known.model for known in baseline.findings] == ["../models/m.onnx"]
+    text = baseline.render()
+    elsewhere = tmp_path / "other" / "checkout"
+    (elsewhere / "models").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere / "models")
+    for path in ("m.onnx", str(elsewhere / "models" / "m.onnx")):
+        for where in ("../ci/base.json", str(elsewhere / "ci" / "base.json")):
+            again = Baseline.parse(text, where)
+            moved = at(path, layer("w", 4.0, 4.1))
+            assert judge(moved, POLICY, baseline=again).exit_code == 0
 
 
 def test_what_nobody_looked_at_is_kept():
@@ -93,6 +129,9 @@ def test_it_survives_its_file_and_stands_by_itself():
     baseline = Baseline.of([found])
     again = Baseline.parse(baseline.render(), "baseline.json")
     assert again == baseline
+    deeper = Baseline.parse(baseline.render(), "ci/baseline.json")
+    assert deeper.folder == "ci"
+    assert judge(found[0], POLICY, baseline=deeper).exit_code == 1
     assert judge(found[0], POLICY, baseline=again).exit_code == 0
     # Written from a run that a baseline already silenced, nothing is lost.
     silenced = found[0], judge(found[0], POLICY, baseline=baseline)
@@ -103,3 +142,11 @@ def test_it_survives_its_file_and_stands_by_itself():
 def test_what_is_no_baseline_is_refused(text):
     with pytest.raises(ConfigurationError, match="not a baseline"):
         Baseline.parse(text, "b.json")
+
+
+@pytest.mark.parametrize(("version", "word"), [("1.0", "file name alone"), ("3.0", "newer")])
+def test_another_form_is_refused_with_what_to_do(version, word):
+    text = Baseline.of([judged(layer("a", 4.0, 4.1))]).render().replace('"2.0"', f'"{version}"')
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        Baseline.parse(text, "b.json")
+    assert "--write-baseline" in caught.value.help

@@ -167,3 +167,11 @@ def _leaves(value, path=""):
         for index, inner in enumerate(value):
             yield f"{path}.{index}", ""
             yield from _leaves(inner, f"{path}.{index}")
+
+
+def test_what_is_missing_or_out_of_range_says_what_it_is_for():
+    with pytest.raises(Mistakes) as caught:
+        parse_policy("input-shapes = { x = [1, 0] }\n[[allow]]\nrule = 'SA201'\n", "s.toml")
+    shape, reason = caught.value.causes
+    assert "shape of each input" in shape.help
+    assert reason.help.startswith('add `reason = "…"`: why')

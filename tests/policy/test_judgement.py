@@ -278,13 +278,15 @@ def test_fingerprints_are_stable_and_tell_findings_apart():
     assert len({finding.fingerprint for finding in judge(twins, limited(3.0)).findings}) == 2
 
 
-def test_every_layer_is_counted_once():
-    for report in (clean(), failing(), holes(), norms(layer("w", 1, 1), layer("w", 1, 1))):
-        summary = judge(report, limited(0.5)).summary
-        others = {one.subject for one in judge(report, limited(0.5)).findings if not one.layer}
-        holes_there = sum(not one.covered for one in report.skipped)
-        total = summary.passed + summary.fail + summary.unproven + summary.allowed + summary.warn
-        assert total == len(report.layers) + len(others) + holes_there
+def test_an_undecided_bound_and_a_dead_entry_both_count():
+    """Neither hides the other, though both are about the model as a whole."""
+    network = NetworkBound("certified", 9.0, 0.96, 1.0)
+    dead = LayerLimit(match="nothing.**", max_norm=1.0)
+    policy = replace(limited(0.5), gates=Gates(max_lipschitz=4.0))
+    policy = replace(policy, layers=(*policy.layers, dead))
+    report = replace(norms(layer("a", 1, 1), layer("b", 0.1, 0.1)), network=network)
+    summary = judge(report, policy).summary
+    assert (summary.passed, summary.fail, summary.unproven) == (1, 2, 1)
 
 
 def test_several_models_each_have_their_verdict():

@@ -6,7 +6,7 @@ for (const table of document.querySelectorAll("table:not(.plain)")) {
     if (text === "" || text === "—") return -Infinity;
     return Number.isFinite(Number(text)) ? Number(text) : Infinity; // ∞, NaN, ~ an estimate
   };
-  const states = ["fail", "unproven", "warn", "allowed", "pass"];
+  const states = ["fail", "unproven", "warn", "allowed", "pass", "measured"];
   const key = (row, column, numeric) => {
     const cell = row.cells[column];
     if (column === 0) return states.indexOf(row.className);
@@ -39,7 +39,7 @@ for (const table of document.querySelectorAll("table:not(.plain)")) {
   const filter = () => {
     const wanted = search.value.toLowerCase();
     for (const row of rows) {
-      const settled = row.classList.contains("pass") || row.classList.contains("allowed");
+      const settled = ["pass", "allowed", "measured"].some((word) => row.classList.contains(word));
       row.hidden = !row.textContent.toLowerCase().includes(wanted) || (only.checked && settled);
     }
   };
