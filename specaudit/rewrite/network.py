@@ -31,6 +31,7 @@ _ATTEMPTS = 12
 _NOTHING = -40.0  # 4e-18: what is left of the bound then does not come from the weights
 _HARDLY = math.log(1e-6)  # past this factor next to nothing is left of a layer
 _ROOM = {"scale": 1e-4, "project": 1e-2}  # under the limit that is not worth another search
+_STEEP = 3.0  # a bound that grows so many times faster than its target is another branch's
 _SLACK = 1e-6  # relative, which roundings and measuring anew may take
 _EQUAL = (
     "the layers take one and the same factor: to change the weights least would leave next to "
@@ -119,12 +120,18 @@ def _next_target(
 ) -> float:
     """Return the target to try next: where the bound would leave the wanted room, were it linear.
 
-    One that leads nowhere new is replaced by the middle of the two that are known.
+    First as if it followed the target step by step, which it mostly does. What missed may be
+    on another branch of the factors, far off: a line to it leads nowhere for long, and neither
+    does one to where a target has been already. The middle of the two that are known does.
     """
     if kept is None or missed is None:  # one side alone is known: a step to the other
         return target + (min(room, 1.0) if room >= 0.0 else max(1.1 * room, -10.0) - _SLACK)
+    direct = kept[0] + kept[1] - wanted
+    if direct < missed[0]:
+        return direct
     share = (kept[1] - wanted) / (kept[1] - missed[1])
-    if not 0.01 < share < 0.99:
+    is_steep = kept[1] - missed[1] > _STEEP * (missed[0] - kept[0])
+    if is_steep or not 0.01 < share < 0.99:
         share = 0.5
     return kept[0] + share * (missed[0] - kept[0])
 
