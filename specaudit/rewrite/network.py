@@ -349,7 +349,9 @@ def _hardly(layer: Layer, size: float) -> float:
     A millionth; or where entries of this size are a few steps of the type's smallest ones.
     """
     step = smallest_normal(layer.dtype) * epsilon_of(layer.dtype)
-    return max(_HARDLY, min(0.0, math.log(_STEPS * step / size))) if step else _HARDLY
+    if step == 0.0:
+        return _HARDLY
+    return max(_HARDLY, min(0.0, math.log(_STEPS * step) - math.log(size)))  # no quotient: 0
 
 
 def _scaled(found: Measurement, factor: float) -> Measurement:
