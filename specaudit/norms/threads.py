@@ -19,16 +19,22 @@ def one_thread() -> Iterator[None]:
     OpenBLAS gives every call to all its threads, which wait for each other spinning. For a
     factorisation of some hundred rows that is slower than one thread by two, and by ten and
     more on a machine whose cores are busy. How many threads there are is a matter of the
-    process: of several Python threads inside at once, the first decides (threadpoolctl 3.8).
+    process: of several Python threads inside at once, the first decides. The others leave
+    alone what is on one thread already, since whoever leaves last would else put back the
+    one thread that it found.
     """
-    with _controller().limit(limits=1, user_api="blas"):
+    controller = _controller()
+    several = [one["filepath"] for one in _blas(controller) if one["num_threads"] != 1]
+    if not several:
+        yield
+        return
+    with controller.select(filepath=several).limit(limits=1):
         yield
 
 
 def blas_threads() -> int:
     """Return the number of threads that NumPy's BLAS runs on."""
-    counts = [one["num_threads"] for one in _controller().info() if one["user_api"] == "blas"]
-    return min(counts, default=1)
+    return min((one["num_threads"] for one in _blas(_controller())), default=1)
 
 
 def spread(task: Callable[[T], object], items: Sequence[T]) -> None:
@@ -47,6 +53,10 @@ def spread(task: Callable[[T], object], items: Sequence[T]) -> None:
     with one_thread(), ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(task, items):
             pass
+
+
+def _blas(controller: Any) -> list[dict[str, Any]]:
+    return [one for one in controller.info() if one["user_api"] == "blas"]
 
 
 def _controller() -> Any:

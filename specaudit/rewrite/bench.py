@@ -105,7 +105,8 @@ class Bench:
         Returns
         -------
         float
-            The machine epsilon of the coarsest tensor written.
+            The machine epsilon of the coarsest tensor written; that of the layer where rounding
+            gave back the values of before.
         """
         layer = self.layers[index]
         assert layer.write is not None
@@ -116,7 +117,8 @@ class Bench:
             problem.where = problem.where or layer.name
             raise
         self._spoil(index, changed)
-        return max((epsilon_of(self.overlay.dtype(name).name) for name in changed), default=0.0)
+        steps = [epsilon_of(self.overlay.dtype(name).name) for name in changed]
+        return max(steps, default=epsilon_of(layer.dtype))
 
     def sharing(self, index: int, names: Iterable[str]) -> list[int]:
         """Return the other layers that read one of the tensors."""

@@ -112,7 +112,7 @@ def difference_of(old: Layer, new: Layer) -> Difference | None:
         return None
     scale = 1.0
     square, inner, change = _products(a, b, scale)
-    smallest = _smallest_normal(new.dtype)
+    smallest = smallest_normal(new.dtype)
     # The part of b along a is no more than b: only where it is small may many entries be tiny.
     along = abs(inner) / math.sqrt(square) if square > 0.0 else 0.0
     is_tiny = not along > math.sqrt(b.size) * _FAR * smallest
@@ -150,7 +150,7 @@ def _counts(a: Array, b: Array, smallest: float) -> tuple[int, int]:
     return max(lost, 0), subnormal
 
 
-def _smallest_normal(dtype: str) -> float:
+def smallest_normal(dtype: str) -> float:
     """Return the smallest number with all digits of a stored type, 0 for integers."""
     if dtype in ("float16", "float32", "float64", "complex64", "complex128"):
         return float(np.finfo(dtype).smallest_normal)

@@ -16,9 +16,10 @@ from specaudit.errors import NotCertified, UsageError
 from specaudit.operators import Layer, widen
 from specaudit.policy import figures
 from specaudit.report import Measurement, Norm
-from specaudit.rewrite.bench import Bench
+from specaudit.rewrite.bench import Bench, epsilon_of
 from specaudit.rewrite.budget import allocate
 from specaudit.rewrite.clamping import bring_under, refuse_non_finite
+from specaudit.rewrite.differences import smallest_normal
 from specaudit.rewrite.modes import ModeName
 from specaudit.rewrite.overlay import Overlay
 
@@ -30,7 +31,9 @@ _SETTLED = 1e-3
 _ATTEMPTS = 12
 _NOTHING = -40.0  # 4e-18: what is left of the bound then does not come from the weights
 _HARDLY = math.log(1e-6)  # past this factor next to nothing is left of a layer
-_ROOM = {"scale": 1e-4, "project": 1e-2}  # under the limit that is not worth another search
+_STEPS = 8.0  # of a type's smallest number: entries of three digits
+_ROOM = {"scale": 1e-4, "project": 1e-3}  # under the limit that is not worth another search
+_STEEP = 3.0  # a bound that grows so many times faster than its target is another branch's
 _SLACK = 1e-6  # relative, which roundings and measuring anew may take
 _EQUAL = (
     "the layers take one and the same factor: to change the weights least would leave next to "
@@ -49,7 +52,8 @@ def bring_network_under(
     several bounds. It is put linear where it stands, the change of the weights minimised
     (`allocate`), and so on until the factors settle. Far under the bound that change is
     least which takes all of it from one layer, and leaves a network that computes nothing;
-    where less than a millionth of a layer would be left, all take one and the same factor.
+    where less than a millionth of a layer would be left, or less than its type can hold, all
+    take one and the same factor.
 
     Returns
     -------
@@ -119,22 +123,38 @@ def _next_target(
 ) -> float:
     """Return the target to try next: where the bound would leave the wanted room, were it linear.
 
-    One that leads nowhere new is replaced by the middle of the two that are known.
+    First as if it followed the target step by step, which it mostly does. What missed may be
+    on another branch of the factors, far off: a line to it leads nowhere for long, and neither
+    does one to where a target has been already. The middle of the two that are known does.
     """
     if kept is None or missed is None:  # one side alone is known: a step to the other
         return target + (min(room, 1.0) if room >= 0.0 else max(1.1 * room, -10.0) - _SLACK)
+    is_steep = kept[1] - missed[1] > _STEEP * (missed[0] - kept[0])
+    for part in (1.0, 2.0 / 3.0) if is_steep else (1.0,):
+        if (direct := kept[0] + part * kept[1] - wanted) < missed[0] and direct > kept[0]:
+            return direct
     share = (kept[1] - wanted) / (kept[1] - missed[1])
-    if not 0.01 < share < 0.99:
+    if is_steep or not 0.01 < share < 0.99:
         share = 0.5
     return kept[0] + share * (missed[0] - kept[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Uses of one parameter, which takes one factor."""
+    """Uses of one parameter, which takes one factor.
+
+    Attributes
+    ----------
+    indices : tuple of int
+    square : float
+        Squared Frobenius norm of the weight.
+    hardly : float
+        Logarithm of the factor past which next to nothing is left of it.
+    """
 
     indices: tuple[int, ...]
     square: float
+    hardly: float
 
 
 class Plan:
@@ -149,6 +169,7 @@ class Plan:
         ]
         self.groups = tuple(_groups(bench, {id(layer) for layer in chosen}))
         self.squares = np.array([group.square for group in self.groups])
+        self.hardly = np.array([group.hardly for group in self.groups])
         self.known: dict[bytes, Norm] = {}
         self.path: tuple[str, ...] = ()
         self.found = math.inf
@@ -190,7 +211,7 @@ class Plan:
         if budget >= 0.0 or not slopes.any():
             return np.zeros(len(t))
         found = allocate(self.squares, slopes, budget)
-        self.is_equal = bool(found.min() < _HARDLY)
+        self.is_equal = bool(np.any(found < self.hardly))
         return np.where(slopes > 0.0, budget / slopes.sum(), 0.0) if self.is_equal else found
 
     def slopes(self, t: Reals, value: float) -> Reals:
@@ -319,7 +340,18 @@ def _groups(bench: Bench, chosen: set[int]) -> Iterator[Group]:
         values = widen(np.asarray(layer.read())).reshape(-1)
         square = float(np.vdot(values, values).real)
         if square > 0.0:
-            yield Group(tuple(indices), square)
+            yield Group(tuple(indices), square, _hardly(layer, math.sqrt(square / values.size)))
+
+
+def _hardly(layer: Layer, size: float) -> float:
+    """Return the logarithm of the factor past which next to nothing is left of a weight.
+
+    A millionth; or where entries of this size are a few steps of the type's smallest ones.
+    """
+    step = smallest_normal(layer.dtype) * epsilon_of(layer.dtype)
+    if step == 0.0:
+        return _HARDLY
+    return max(_HARDLY, min(0.0, math.log(_STEPS * step) - math.log(size)))  # no quotient: 0
 
 
 def _scaled(found: Measurement, factor: float) -> Measurement:

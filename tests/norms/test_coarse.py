@@ -43,6 +43,26 @@ def test_the_bracket_holds(seed: int) -> None:
     assert norm.upper >= true * (1 - 1e-12)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_stride_is_resolved(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one output channel the Frobenius norm is the norm; what a stride skips is not in it."""
+    rng = np.random.default_rng(seed)
+    rank = 1 + seed % 2
+    sizes = tuple(int(k) for k in rng.integers(2, 12, rank))
+    stride, dilation = (tuple(int(x) for x in rng.integers(1, 5, rank)) for _ in range(2))
+    geometry = Geometry(stride, (0,) * 2 * rank, dilation, group=1 + seed % 3)
+    kernel = np.abs(rng.standard_normal((geometry.group, 2, *sizes)))
+    if seed % 4 == 0:
+        kernel = kernel * np.exp(2j * np.pi * rng.random(kernel.shape))
+    plain = symbol.operator_norm(kernel, geometry, rtol=1e-6).bracket
+    monkeypatch.setattr(coarse, "_MOST_POSITIONS", 0)
+    sampled = symbol.operator_norm(kernel, geometry)
+    assert sampled.method == "sampled"
+    assert sampled.lower <= plain.upper
+    assert plain.lower <= sampled.upper <= 1.09**rank * plain.upper
+    assert sampled.lower * 1.09**rank >= plain.lower
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3000), (1, 1, 61, 61), (64, 1, 47, 47)])
 def test_the_bracket_of_single_channels_is_tight(shape: tuple[int, ...]) -> None:
     kernel = np.random.default_rng(0).standard_normal(shape)

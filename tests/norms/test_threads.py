@@ -1,7 +1,7 @@
 """BLAS on one thread: while anybody is inside, and not a moment longer."""
 
 from pathlib import Path
-from threading import Barrier, current_thread
+from threading import Barrier, Event, Thread, current_thread
 
 import numpy as np
 import pytest
@@ -35,6 +35,24 @@ def test_one_thread_inside_and_as_many_as_before_outside() -> None:
         with pytest.raises(ZeroDivisionError), one_thread():
             _ = 1 / 0
         assert counts() == {2}
+
+
+def test_as_many_as_before_once_two_threads_that_overlapped_are_outside() -> None:
+    is_inside, may_leave = Event(), Event()
+
+    def first() -> None:
+        with one_thread():
+            is_inside.set()
+            may_leave.wait(timeout=60)
+
+    before, thread = counts(), Thread(target=first)
+    thread.start()
+    is_inside.wait(timeout=60)
+    with one_thread():
+        assert counts() == {1}
+        may_leave.set()
+        thread.join()
+    assert counts() == before
 
 
 def test_side_by_side_and_as_many_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,23 @@ def check_random(path: Path, name: str, count: int) -> None:
         assert largest >= 1.0 - 4 * eps * np.sqrt(n) - (1e-6 if values.ndim > 2 else 0.0)
 
 
+@pytest.mark.parametrize("mode", ["scale", "project"])
+@pytest.mark.parametrize("name", DTYPES)
+def test_a_limit_that_is_less_than_a_rounding_away_is_kept(
+    name: str, mode: str, tmp_path: Path
+) -> None:
+    """The first weights that are tried are then stored as those of before."""
+    values = torch.tensor(np.random.default_rng(0).standard_normal((2, 8))).to(DTYPES[name])
+    save_file({"fc.weight": values}, tmp_path / "in.safetensors")
+    norm = float(np.linalg.norm(values.double().numpy(), 2))
+    eps = float(torch.finfo(DTYPES[name]).eps)
+    limit = norm * (1.0 - eps / 64)
+    result = specaudit.clamp(tmp_path / "in.safetensors", max=limit, mode=mode)
+    upper = result.layers[0].after.upper
+    assert upper is not None
+    assert limit * (1.0 - 4 * eps * np.sqrt(8)) <= upper <= limit
+
+
 @pytest.mark.parametrize("name", DTYPES)
 def test_random_weights_are_proved_under_the_limit_and_not_shrunk_needlessly(
     name: str, tmp_path: Path

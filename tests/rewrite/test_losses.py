@@ -80,3 +80,21 @@ def test_a_deep_cut_of_the_product_leaves_something_of_every_layer(tmp_path: Pat
         layer.factor for layer in least.layers
     )
     assert least.notes == ()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("limit", [1e-4, 1e-5, 1e-6])
+def test_no_cut_takes_more_of_a_layer_than_its_type_holds(
+    limit: float, kind: type[np.floating], tmp_path: Path
+) -> None:
+    """By the least change all of it falls to the smaller weights, which float16 ends first."""
+    rng = np.random.default_rng(0)
+    small = (1e-3 * rng.standard_normal((20, 10))).astype(np.float16)
+    large = (1e1 * rng.standard_normal((10, 20))).astype(kind)
+    save_file({"small.weight": small, "large.weight": large}, tmp_path / "in.safetensors")
+    cut = specaudit.clamp(tmp_path / "in.safetensors", max_lipschitz=limit)
+    upper = cut.products[1].upper
+    assert upper is not None
+    assert 0.0 < upper <= limit
+    # Of so many normal numbers a few lie within a step of zero, once they are of eight steps.
+    assert max(layer.entries_lost for layer in cut.layers) < small.size / 8
