@@ -284,3 +284,14 @@ def test_a_size_that_is_only_declared_is_an_assumption(tmp_path: Path) -> None:
     declared = helper.make_tensor_value_info("i", TensorProto.INT64, [2, "n"])
     model.graph.value_info.append(declared)
     assert "declared shape of i" in assumptions()
+
+
+@pytest.mark.parametrize("slices", [0, -1, 3, 1 << 40, -(1 << 40)])
+def test_a_scan_of_more_slices_than_inputs_takes_no_memory(slices: int) -> None:
+    state, item, after = (helper.make_tensor_value_info(n, TensorProto.DOUBLE, [3]) for n in "hes")
+    body = helper.make_graph(
+        [helper.make_node("Add", ["h", "e"], ["s"])], "b", [state, item], [after]
+    )
+    node = helper.make_node("Scan", ["z", "x"], ["y"], body=body, num_scan_inputs=slices)
+    found = bound_of(model_of([node], {"x": (4, 3)}, {"z": np.zeros(3)}, ["y"]))
+    assert found.upper is None
