@@ -91,6 +91,22 @@ def test_a_file_that_changed_is_refused(tmp_path: Path, content: bytes) -> None:
         pinned.read(0, 1)
 
 
+def test_a_file_that_changes_while_it_is_open_is_refused(tmp_path: Path) -> None:
+    """A digest or a tensor of half the old bytes and half the new ones is of no file."""
+    path = tmp_path / "f"
+    path.write_bytes(bytes(1 << 20))
+    pinned = ModelFile.at(str(path))
+    with pytest.raises(UnreadableModel, match="changed"), pinned.open() as file:
+        file.read(1)
+        with open(path, "r+b") as other:
+            other.write(b"1")
+        os.utime(path, ns=(0, pinned.changed_ns + 1))  # two writes may fall into one clock tick
+    assert file.closed
+    with pytest.raises(ValueError, match="mine"), ModelFile.at(str(path)).open():
+        path.write_bytes(b"")
+        raise ValueError("mine")  # is not hidden
+
+
 @pytest.mark.parametrize(("offset", "length"), [(0, 11), (11, 0), (-1, 1), (5, -1), (1 << 62, 1)])
 def test_reading_past_the_end_allocates_nothing(tmp_path: Path, offset: int, length: int) -> None:
     path = tmp_path / "f"
