@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_TAPS = 1 << 20  # of all windows together, where they are gone through one by one
-_HIGHEST_POWER = 64
+_HIGHEST_POWER = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,19 @@ def test_a_file_that_changes_while_it_is_open_is_refused(tmp_path: Path) -> None
         read_half()
 
 
+def test_no_bytes_are_read_without_opening_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header of 10 MB names a hundred thousand empty tensors: three system calls for each."""
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+    pinned = ModelFile.at(str(path))
+    monkeypatch.setattr("specaudit.formats.files.open_regular", None)
+    assert pinned.array(3, 0).size == 0
+    with pytest.raises(UnreadableModel, match="truncated"):
+        pinned.array(11, 0)
+
+
 def test_that_a_file_changed_hides_no_other_error(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"0123456789")

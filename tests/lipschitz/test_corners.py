@@ -315,7 +315,7 @@ def test_a_window_of_negative_size_is_not_gone_through(op: str, size: int) -> No
         assert bound_of(model).upper is None
 
 
-@pytest.mark.parametrize("p", [0, -1, 65, 1 << 40, -(1 << 31)])
+@pytest.mark.parametrize("p", [0, -1, 9, 1 << 40, -(1 << 31)])
 def test_a_power_that_is_no_norm_has_no_bound(p: int) -> None:
     pools = [
         helper.make_node("LpPool", ["x"], ["y"], kernel_shape=[2], p=p),
