@@ -323,3 +323,20 @@ def test_a_power_that_is_no_norm_has_no_bound(p: int) -> None:
     ]
     for node in pools:
         assert bound_of(model_of([node], {"x": (1, 1, 6)}, {}, ["y"])).upper is None
+
+
+@pytest.mark.parametrize(
+    ("op", "constant", "flag"),
+    [
+        ("TopK", [4], {"sorted": 7}),
+        ("CumSum", 1, {"exclusive": 2}),
+        ("CumSum", 1, {"exclusive": 9}),
+    ],
+)
+def test_a_flag_that_is_neither_0_nor_1_gives_no_bound(
+    op: str, constant: object, flag: dict[str, int]
+) -> None:
+    """For onnxruntime a TopK that is sorted=7 is in no order; nine columns are not left out."""
+    node = helper.make_node(op, ["x", "c"], ["y", "i"][: 1 + (op == "TopK")], **flag)
+    model = model_of([node], {"x": (2, 4)}, {"c": np.array(constant)}, ["y"])
+    assert bound_of(model).upper is None
