@@ -38,7 +38,7 @@ def scaled(limit: int) -> int:
 PICKLE_BYTES: Final = 256 << 20  # a pickle, which is read whole
 PICKLE_OBJECTS: Final = 2_000_000  # objects, memo entries and marks of it, at 150 bytes each
 JSON_BYTES: Final = 100_000_000  # a header or an index; the safetensors format's own limit
-AUDIT_BYTES: Final = 256 << 20  # a saved audit
+AUDIT_BYTES: Final = 64 << 20  # a saved audit
 INFLATED_BYTES: Final = 64 << 20  # what an archive inflates to, besides `INFLATION`
 CODE_BYTES: Final = 16 << 20  # TorchScript's code, searched for constants
 SPARSE_ELEMENTS: Final = 1 << 24  # a sparse tensor that is made dense

@@ -6,6 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 from io import BufferedReader
+from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 from specaudit.errors import UnreadableModel, UsageError
@@ -114,12 +115,17 @@ class ModelFile:
         )
 
     def open(self) -> BufferedReader:
-        """Open it again; raises `UnreadableModel` if it is no longer the file that was pinned."""
-        file = open_regular(self.path)
-        now = ModelFile.of(self.path, os.fstat(file.fileno()))
-        if not self.same_bytes(now):
+        """Open it again; raises `UnreadableModel` if it is no longer the file that was pinned.
+
+        A ``with`` block over it raises at its end too: what was read meanwhile may be torn.
+        """
+        file = _Pinned(open_regular(self.path).detach())
+        file.pinned = self
+        try:
+            file.refuse_changes()
+        except UnreadableModel:
             file.close()
-            raise UnreadableModel("the file changed while it was read", where=self.path)
+            raise
         return file
 
     def same_bytes(self, other: "ModelFile") -> bool:
@@ -145,6 +151,8 @@ class ModelFile:
         import numpy as np  # late: 0.1 s that a policy or a saved audit does not pay
 
         buffer = np.empty(length, dtype=np.uint8)
+        if not length:  # a header may name a hundred thousand empty tensors
+            return buffer
         view = buffer.data
         with self.open() as file:
             file.seek(offset)
@@ -172,6 +180,30 @@ class ModelFile:
                 if kept:
                     break
         return zeros
+
+
+class _Pinned(BufferedReader):
+    """An open file that must not change as long as it is read."""
+
+    pinned: ModelFile
+
+    def refuse_changes(self) -> None:
+        """Raise if it is no longer what was pinned."""
+        now = ModelFile.of(self.pinned.path, os.fstat(self.fileno()))
+        if not self.pinned.same_bytes(now):
+            raise UnreadableModel("the file changed while it was read", where=now.path)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.refuse_changes()
+        finally:
+            self.close()
 
 
 def hexadecimal(file: BufferedReader) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from specaudit import limits
 from specaudit.errors import UnreadableModel, UnsupportedModel
 from specaudit.graphs.signatures import check
+from specaudit.graphs.words import check_words
 from specaudit.model import AttributeReference, Function, Graph, Node, ValueInfo, Weight
 
 Key = tuple[str, str]
@@ -203,6 +204,7 @@ class _Inliner:
             return
         versions = frame.opsets or self.main_opsets
         check(renamed, versions.get(node.domain, self.main_opsets.get(node.domain, 1)))
+        check_words(renamed)
         frame.nodes.append(renamed)
         if frame.opsets and frame.opsets.get(node.domain) != self.main_opsets.get(node.domain):
             self.opsets[renamed.name] = frame.opsets

@@ -49,7 +49,7 @@ def scan(site: Site) -> Sequence[Type]:
     """States, then a slice for each step."""
     count = site.integer("num_scan_inputs", 0)
     first = len(site.node.inputs) - count
-    if site.opset < 9 or first < 0:
+    if site.opset < 9 or not 0 <= first < len(site.node.inputs):
         return []
     axes = site.integers("scan_input_axes") or (0,) * count
     sliced: list[Type] = []

@@ -280,6 +280,8 @@ def scan(node: Node, context: Context) -> tuple[Effect, ...]:
     body = context.resolved.subgraphs(node)["body"]
     inputs = (*node.inputs, *names)
     slices = attribute(node, "num_scan_inputs", 0)
+    if not 0 < slices <= len(node.inputs):  # it may claim 2^40
+        raise Missing(f"it has {len(node.inputs)} inputs, and cannot slice {slices} of them")
     lead = len(node.inputs) - slices
     given = node.attributes.get("scan_input_axes")
     axes = given if isinstance(given, tuple) else (0,) * slices

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_TAPS = 1 << 20  # of all windows together, where they are gone through one by one
+_HIGHEST_POWER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Window:
     before: int
     after: int
     size: int | None
+
+    def __post_init__(self) -> None:
+        # Negative ones would make counts negative, and these pass below every limit of work.
+        if min(self.kernel, self.stride, self.dilation) < 1 or min(self.before, self.after) < 0:
+            raise Missing("a window has a size, step or padding below what it must have")
 
     def outputs(self, ceil_mode: bool) -> int:
         """Number of positions, for a known size."""
@@ -193,14 +199,21 @@ def _counted_overlap(window: Window, ceil_mode: bool) -> int:
 @rule("LpPool")
 def lp_pool(node: Node, context: Context) -> Effect:
     """For p >= 2 as MaxPool; for p = 1 the norm of summing over the windows."""
-    p = attribute(node, "p", 2)
-    if p >= 2:
+    if _power(node) >= 2:
         return unary(_overlap(node, context, bool(attribute(node, "ceil_mode", 0))), Facts(0.0))
     gain = ONE
     for window in windows(node, context):
         k, s = window.kernel, window.stride // math.gcd(window.stride, window.dilation)
         gain = gain * root(_overlaps(k, s))
     return unary(gain, Facts(0.0))
+
+
+def _power(node: Node) -> int:
+    """The p of a p-norm: below 1 there is none, and far above runtimes overflow or wrap around."""
+    p = attribute(node, "p", 2)
+    if not 1 <= p <= _HIGHEST_POWER:
+        raise Missing(f"p = {p} is not between 1 and {_HIGHEST_POWER}")
+    return p
 
 
 @rule("GlobalAveragePool")
@@ -233,7 +246,7 @@ def global_max(node: Node, context: Context) -> Effect:
 @rule("GlobalLpPool")
 def global_lp(node: Node, context: Context) -> Effect:
     """1 for p >= 2, the root of the number of elements for p = 1."""
-    if attribute(node, "p", 2) >= 2:
+    if _power(node) >= 2:
         return unary(ONE, Facts(0.0))
     count = math.prod(
         context.size(node.inputs[0], axis) for axis in range(2, context.rank(node.inputs[0]))

@@ -102,7 +102,7 @@ def top(node: Node, context: Context) -> tuple[Effect, ...]:
     """1 for the values in order, since sorting does not expand; the indices jump."""
     known = context.facts(node.inputs[0])
     box = Facts(known.lo, known.hi, {}, known.norm)
-    if not attribute(node, "sorted", 1):
+    if attribute(node, "sorted", 1) != 1:  # onnxruntime takes 7 for no order
         words = "TopK without order may return its values in any order, which jumps"
         return unary(Infinite("D", words), box), unary(DISCONTINUOUS)
     return unary(ONE, box), unary(DISCONTINUOUS)
@@ -113,7 +113,10 @@ def cumulative(node: Node, context: Context) -> Effect:
     """``1 / (2 sin(pi/(4n + 2)))``, the norm of the triangle of ones; exact."""
     rank = context.rank(node.inputs[0])
     axis = context.integers(node.inputs[1], "the axis of CumSum")[0] % rank
-    count = context.size(node.inputs[0], axis) - attribute(node, "exclusive", 0)
+    exclusive = attribute(node, "exclusive", 0)
+    if exclusive not in (0, 1):
+        raise Missing(f"exclusive is {exclusive}, neither 0 nor 1")
+    count = context.size(node.inputs[0], axis) - exclusive
     return unary(triangle(count))
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from specaudit import __version__
 from specaudit.errors import UnreadableModel
+from specaudit.outputs.consistency import contradiction, repeated_key
 from specaudit.policy import Finding, Verdict
 from specaudit.report import SCHEMA_VERSION, Geometry, Measurement, Norm, Report, Settings
 
@@ -127,9 +128,13 @@ def parse_all(text: str | bytes, where: str = "") -> tuple[Report, ...]:
                 where=where,
                 help="upgrade specaudit, or audit the model again",
             )
+        twice = repeated_key(text)
         reports = tuple(_report(one) for one in saved)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise UnreadableModel(f"not a saved audit: {error}", where=where, help=_REMAKE) from None
+    if twice is not None:
+        reason = f"a key is there twice: {twice[:40]!a}"
+        raise UnreadableModel(reason, where=where, help=_REMAKE)
     for report in reports:
         _refuse_contradictions(report, where)
     return reports
@@ -146,24 +151,9 @@ def _report(saved: _Saved) -> Report:
 
 
 def _refuse_contradictions(report: Report, where: str) -> None:
-    for layer in report.layers:
-        norms = (layer.norm, layer.reshaped_norm, layer.operator_norm)
-        if any(norm is not None and _contradicts(norm) for norm in norms):
-            raise UnreadableModel(
-                "the ends of a norm contradict each other", where=where, help=_REMAKE
-            )
-    network = report.network
-    if _contradicts(Norm(network.lower, network.upper, "estimate", "")):
-        raise UnreadableModel(
-            "the ends of the network bound contradict each other", where=where, help=_REMAKE
-        )
-
-
-def _contradicts(norm: Norm) -> bool:
-    lower, upper = norm.lower or 0.0, norm.upper
-    if norm.status == "certified" and upper is None:
-        return True
-    return lower < 0.0 or (upper is not None and not lower <= upper)
+    problem = contradiction(report)
+    if problem:
+        raise UnreadableModel(problem, where=where, help=_REMAKE)
 
 
 def _layer(layer: Measurement) -> Document:

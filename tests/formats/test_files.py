@@ -91,6 +91,49 @@ def test_a_file_that_changed_is_refused(tmp_path: Path, content: bytes) -> None:
         pinned.read(0, 1)
 
 
+def test_a_file_that_changes_while_it_is_open_is_refused(tmp_path: Path) -> None:
+    """A digest or a tensor of half the old bytes and half the new ones is of no file."""
+    path = tmp_path / "f"
+    path.write_bytes(bytes(1 << 20))
+    pinned = ModelFile.at(str(path))
+
+    def read_half() -> None:
+        with pinned.open() as file:
+            file.read(1)
+            with open(path, "r+b") as other:
+                other.write(b"1")
+            os.utime(path, ns=(0, pinned.changed_ns + 1))  # both may fall into one clock tick
+
+    with pytest.raises(UnreadableModel, match="changed"):
+        read_half()
+
+
+def test_no_bytes_are_read_without_opening_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header of 10 MB names a hundred thousand empty tensors: three system calls for each."""
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+    pinned = ModelFile.at(str(path))
+    monkeypatch.setattr("specaudit.formats.files.open_regular", None)
+    assert pinned.array(3, 0).size == 0
+    with pytest.raises(UnreadableModel, match="truncated"):
+        pinned.array(11, 0)
+
+
+def test_that_a_file_changed_hides_no_other_error(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+
+    def fail() -> None:
+        with ModelFile.at(str(path)).open():
+            path.write_bytes(b"")
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
+
+
 @pytest.mark.parametrize(("offset", "length"), [(0, 11), (11, 0), (-1, 1), (5, -1), (1 << 62, 1)])
 def test_reading_past_the_end_allocates_nothing(tmp_path: Path, offset: int, length: int) -> None:
     path = tmp_path / "f"

@@ -7,6 +7,7 @@ from onnx.defs import OpSchema, get_all_schemas_with_history
 from specaudit.errors import UnreadableModel
 from specaudit.graphs import resolve
 from specaudit.graphs.signatures import SIGNATURES, check
+from specaudit.graphs.words import WORDS, check_words
 from specaudit.model import Graph, Node, ValueInfo
 
 OPTIONS = OpSchema.FormalParameterOption
@@ -65,3 +66,28 @@ def test_what_may_be_left_out_may_be() -> None:
     check(Node("n", "LSTM", ("x", "w", "r", "", "", "h"), ("", "h", "")), 14)
     check(Node("n", "Loop", ("", "go", "v"), ("v", "z")), 13)
     check(Node("n", "Conv", (), (), {}, "com.example"), 1)
+
+
+def test_a_word_that_an_operation_has_not_is_refused() -> None:
+    """Where a loss is to be reduced in a way that it does not know, onnxruntime adds."""
+    for op, name in WORDS:
+        with pytest.raises(UnreadableModel, match=f"{op} has no {name}"):
+            check_words(Node("n", op, ("x",), ("y",), {name: "average"}))
+    loss = Node("n", "SoftmaxCrossEntropyLoss", ("x", "t"), ("y",), {"reduction": "average"})
+    inputs = ValueInfo("x", "float32", (2, 3)), ValueInfo("t", "int64", (2,))
+    with pytest.raises(UnreadableModel, match="has no reduction"):
+        resolve(Graph("g", (loss,), inputs, (ValueInfo("y"),)))
+
+
+def test_the_words_are_those_of_the_schemas() -> None:
+    described: dict[tuple[str, str], str] = {}
+    for schema in get_all_schemas_with_history():
+        for name, attribute in schema.attributes.items() if not schema.domain else ():
+            key = schema.name, name
+            if attribute.default_value.s:
+                default = attribute.default_value.s.decode()
+                slip = default == "foward"  # GRU's, of opset 1
+                assert slip or default in WORDS.get(key, {default}), key
+            described[key] = described.get(key, "") + attribute.description + schema.doc
+    for key, words in WORDS.items():
+        assert [word for word in words if word not in described[key]] == [], key

@@ -1,5 +1,6 @@
 """Corners where a bound once was below the truth: ranges that lie, copies that were not counted."""
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import specaudit
+from specaudit.errors import UnreadableModel
 from specaudit.lipschitz import pooling
 from tests.lipschitz.networks import bound_of, model_of, quotient, runner, steepest
 
@@ -284,3 +286,57 @@ def test_a_size_that_is_only_declared_is_an_assumption(tmp_path: Path) -> None:
     declared = helper.make_tensor_value_info("i", TensorProto.INT64, [2, "n"])
     model.graph.value_info.append(declared)
     assert "declared shape of i" in assumptions()
+
+
+@pytest.mark.parametrize("slices", [0, -1, 3, 1 << 40, -(1 << 40)])
+def test_a_scan_of_more_slices_than_inputs_takes_no_memory(slices: int) -> None:
+    state, item, after = (helper.make_tensor_value_info(n, TensorProto.DOUBLE, [3]) for n in "hes")
+    body = helper.make_graph(
+        [helper.make_node("Add", ["h", "e"], ["s"])], "b", [state, item], [after]
+    )
+    node = helper.make_node("Scan", ["z", "x"], ["y"], body=body, num_scan_inputs=slices)
+    found = bound_of(model_of([node], {"x": (4, 3)}, {"z": np.zeros(3)}, ["y"]))
+    assert found.upper is None
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "LpPool", "Col2Im"])
+@pytest.mark.parametrize("size", [0, -1, -(1 << 63)])
+def test_a_window_of_negative_size_is_not_gone_through(op: str, size: int) -> None:
+    """It made the count of taps negative, which is below the limit of those that are."""
+    if op == "Col2Im":
+        shapes = {"s": np.array([3, 3]), "b": np.array([2, size])}
+        model = model_of(
+            [helper.make_node(op, ["x", "s", "b"], ["y"])], {"x": (1, 4, 4)}, shapes, ["y"]
+        )
+    else:
+        node = helper.make_node(op, ["x"], ["y"], kernel_shape=[3, size])
+        model = model_of([node], {"x": (1, 1, 5, 5)}, {}, ["y"])
+    with contextlib.suppress(UnreadableModel):  # or there is no such shape
+        assert bound_of(model).upper is None
+
+
+@pytest.mark.parametrize("p", [0, -1, 9, 1 << 40, -(1 << 31)])
+def test_a_power_that_is_no_norm_has_no_bound(p: int) -> None:
+    pools = [
+        helper.make_node("LpPool", ["x"], ["y"], kernel_shape=[2], p=p),
+        helper.make_node("GlobalLpPool", ["x"], ["y"], p=p),
+    ]
+    for node in pools:
+        assert bound_of(model_of([node], {"x": (1, 1, 6)}, {}, ["y"])).upper is None
+
+
+@pytest.mark.parametrize(
+    ("op", "constant", "flag"),
+    [
+        ("TopK", [4], {"sorted": 7}),
+        ("CumSum", 1, {"exclusive": 2}),
+        ("CumSum", 1, {"exclusive": 9}),
+    ],
+)
+def test_a_flag_that_is_neither_0_nor_1_gives_no_bound(
+    op: str, constant: object, flag: dict[str, int]
+) -> None:
+    """For onnxruntime a TopK that is sorted=7 is in no order; nine columns are not left out."""
+    node = helper.make_node(op, ["x", "c"], ["y", "i"][: 1 + (op == "TopK")], **flag)
+    model = model_of([node], {"x": (2, 4)}, {"c": np.array(constant)}, ["y"])
+    assert bound_of(model).upper is None

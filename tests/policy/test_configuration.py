@@ -175,3 +175,9 @@ def test_what_is_missing_or_out_of_range_says_what_it_is_for():
     shape, reason = caught.value.causes
     assert "shape of each input" in shape.help
     assert reason.help.startswith('add `reason = "…"`: why')
+
+
+@pytest.mark.parametrize("text", ["rtol = " + "9" * 5000, "a" + ".a" * 50_000 + " = 1"])
+def test_numbers_and_keys_of_absurd_length_are_mistakes(text: str) -> None:
+    with pytest.raises(Mistakes, match="1 mistake"):
+        parse_policy(text, "specaudit.toml")
