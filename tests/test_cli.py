@@ -111,8 +111,6 @@ USAGE_ERRORS = {
     "limit that is none": ["check", "--max-norm", "nan", MLP],
     "negative limit": ["check", "--max-norm", "-1", MLP],
     "unknown rule": ["check", "--select", "SA999", MLP],
-    "limit that select leaves out": ["check", "--select", "SA301", "--max-norm", "4", MLP],
-    "limit that ignore leaves out": ["check", "--ignore", "SA3", "--max-lipschitz", "4", MLP],
     "every rule ignored": ["check", "--ignore", "ALL", MLP],
     "rule without its limit": ["check", "--select", "SA301", MLP],
     "rule without a baseline": ["check", "--select", "SA401", MLP],
@@ -366,6 +364,23 @@ def test_a_limit_of_the_file_that_is_not_enforced_is_said(tmp_path: Path) -> Non
     said = "note: `max-lipschitz` (specaudit.toml:2) is not enforced: SA301 is left out"
     assert said in done.stderr
     assert "not enforced" not in specaudit("check", MLP, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("flag", [("--ignore", "SA201"), ("--select", "SA101")])
+def test_a_limit_left_out_by_the_same_command_is_said(flag: tuple[str, str]) -> None:
+    assert specaudit("check", MLP, "--max-norm", "1").returncode == 1
+    done = specaudit("check", MLP, "--max-norm", "1", *flag)
+    assert done.returncode == 0
+    assert "note: `max-norm` (--max-norm) is not enforced: SA201 is left out" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["ignore = ['SA201']", "select = ['SA101']"])
+def test_a_limit_left_out_by_the_file_alone_is_refused(line: str, tmp_path: Path) -> None:
+    """A flag wins over the file: it must not be lost to it in silence."""
+    (tmp_path / "specaudit.toml").write_text(line + "\n")
+    done = specaudit("check", MLP, "--max-norm", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--max-norm is not enforced" in done.stderr
 
 
 def test_an_order_for_text_leaves_documents_whole(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def check(models: Sequence[str], shared: Shared, asked: CheckOptions) -> int:
             talk.error(cause)
         return mistakes.exit_code
     baseline_path = _baseline_path(rules, asked)
-    policy.refuse_idle(rules, has_baseline=baseline_path is not None)  # before any work
+    chosen = asked.select is not None or asked.ignore is not None
+    policy.refuse_idle(rules, has_baseline=baseline_path is not None, chosen=chosen)
     if not shared.quiet:
         say_unenforced(rules)
     targets = documents.targets(shared, models)
@@ -101,7 +102,7 @@ def find_policy(asked: CheckOptions) -> Policy:
 
 
 def say_unenforced(rules: Policy) -> None:
-    """Say which limits of the file `select` and `ignore` leave out."""
+    """Say which limits `select` and `ignore` leave out."""
     for name, code, place in policy.unenforced_limits(rules):
         where = f" ({wording.place_text(place)})" if place else ""
         talk.remark(f"note: `{name}`{where} is not enforced: {code} is left out")

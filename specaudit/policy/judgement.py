@@ -93,15 +93,17 @@ def rules_with_limits(policy: Policy) -> frozenset[str]:
     return active_rules(policy) - missing
 
 
-def refuse_idle(policy: Policy, *, has_baseline: bool) -> None:
+def refuse_idle(policy: Policy, *, has_baseline: bool, chosen: bool = False) -> None:
     """Raise if a limit that a flag sets is not enforced, or nothing is: green without a check.
+
+    `chosen` says that the same command chose the rules, and so left the limit out on purpose.
 
     Raises
     ------
     UsageError
     """
     for name, code, place in unenforced_limits(policy):
-        if place == Place(f"--{name}"):
+        if place == Place(f"--{name}") and not chosen:
             raise UsageError(
                 f"--{name} is not enforced: `select` or `ignore` leaves {code} out",
                 help=f"add {code} to --select, take it out of --ignore, or drop --{name}",
