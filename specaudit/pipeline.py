@@ -285,8 +285,7 @@ def multiply(measurements: Iterable[Measurement]) -> Product:
     Its status is the worst of its factors': one estimate makes it an estimate, one layer
     without a finite bound leaves it without one.
     """
-    known = tuple(measurements)
-    factors = [one for one in known if one.kind not in _OUTSIDE_PRODUCT]
+    factors = [one for one in (known := tuple(measurements)) if one.kind not in _OUTSIDE_PRODUCT]
     if not factors:
         reason = "there is no layer that multiplies"
         return Product(None, None, "not_computed", 0, _ASSUMES, reason)
@@ -367,7 +366,7 @@ def _norm_source(
     prepared: Prepared, measurements: Sequence[Measurement]
 ) -> Callable[[Layer], Norm]:
     """Return what gives the operator norm of a layer: measured already, or measured now."""
-    settings: Settings = _operator_settings(prepared.settings)
+    settings = msgspec.structs.replace(prepared.settings, conv="operator")
     known: dict[int, Norm] = {}
     for layer, measurement in zip(prepared.layers, measurements, strict=True):
         norm = measurement.operator_norm or measurement.norm
@@ -382,10 +381,6 @@ def _norm_source(
 
     held: list[Layer] = []
     return norm_of
-
-
-def _operator_settings(settings: Settings) -> Settings:
-    return msgspec.structs.replace(settings, conv="operator")
 
 
 def _describe(model: Model) -> ModelInfo:

@@ -78,7 +78,6 @@ def read(path: str, *, digest: bool) -> Model:
             where=path,
             help="load it with torch and save it again with torch.save",
         )
-    hashed: Callable[[], str] = in_background(file.digest) if digest else str
     contents = Contents(path)
     source: Archive | ModelFile = file
     kind: Format = "pytorch"
@@ -92,4 +91,6 @@ def read(path: str, *, digest: bool) -> Model:
         contents.missing.extend(zero_tail(file.trailing_zeros(), file.size))
     else:
         raise UnsupportedModel("neither a zip archive nor a pickle, as PyTorch files are")
+    # Begun only here, the checksums have both cores and the first tensors need not wait.
+    hashed: Callable[[], str] = in_background(file.digest) if digest else str
     return contents.model(kind, hashed, source)
