@@ -285,7 +285,8 @@ def multiply(measurements: Iterable[Measurement]) -> Product:
     Its status is the worst of its factors': one estimate makes it an estimate, one layer
     without a finite bound leaves it without one.
     """
-    factors = [one for one in (known := tuple(measurements)) if one.kind not in _OUTSIDE_PRODUCT]
+    known = tuple(measurements)
+    factors = [one for one in known if one.kind not in _OUTSIDE_PRODUCT]
     if not factors:
         reason = "there is no layer that multiplies"
         return Product(None, None, "not_computed", 0, _ASSUMES, reason)
