@@ -1,7 +1,6 @@
 """Fourier transforms, sampling grids and rotary positions: linear in the signal."""
 
 import math
-from typing import TYPE_CHECKING
 
 from specaudit.lipschitz import ranges
 from specaudit.lipschitz.context import Context, attribute
@@ -19,9 +18,6 @@ from specaudit.lipschitz.rules import (
     writable,
 )
 from specaudit.model import Node
-
-if TYPE_CHECKING:
-    pass
 
 
 @rule("DFT")
