@@ -1,7 +1,6 @@
 """Operations that move elements about, repeat them, or leave some out."""
 
 import math
-from typing import TYPE_CHECKING
 
 from specaudit.bracket import ONE, ZERO
 from specaudit.lipschitz import ranges
@@ -23,9 +22,6 @@ from specaudit.lipschitz.rules import (
     writable,
 )
 from specaudit.model import Node, Weight
-
-if TYPE_CHECKING:
-    pass
 
 
 @rule("Transpose")
