@@ -1,6 +1,6 @@
 """Work that does not hold the interpreter's lock, beside the work that does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
 from typing import TypeVar
 
@@ -28,3 +28,14 @@ def in_background(work: Callable[[], T]) -> Callable[[], T]:
         return results[0]
 
     return wait
+
+
+def ahead(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Yield what the tasks return, in order; each is begun while the one before is in use."""
+    begun = None
+    for task in tasks:
+        waiting, begun = begun, in_background(task)
+        if waiting is not None:
+            yield waiting()
+    if begun is not None:
+        yield begun()

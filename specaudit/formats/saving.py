@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from specaudit.errors import UnsupportedModel, UsageError
 from specaudit.formats import canvas, pickled
+from specaudit.formats.background import in_background
 from specaudit.formats.canvas import Patch, Values
 from specaudit.formats.files import ModelFile, shown
 from specaudit.formats.index import Shards
@@ -80,10 +81,11 @@ def save(
     names = [output.name for output in planned]
     create = isinstance(model.source, Shards)
     with assembling(folder, names, inputs=inputs, force=force, create=create) as workplace:
-        for output in planned:
-            write(output, os.path.join(workplace, output.name))
+        synced = [write(output, os.path.join(workplace, output.name)) for output in planned]
         if verify is not None:
             verify(os.path.join(workplace, names[-1]))
+        for wait in synced:
+            wait()
     for path in planned[-1].obsolete:
         with suppress(OSError):  # the new model is in place; what is left over harms nobody
             os.unlink(path)
@@ -100,14 +102,21 @@ def place_of(model: Model, out: str) -> tuple[str, str]:
     return folder or ".", name
 
 
-def write(output: Output, path: str) -> None:
-    """Write one file, and see it safely on the disk."""
+def write(output: Output, path: str) -> Callable[[], None]:
+    """Write one file; the function returned waits until it is safely on the disk."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "x+b", buffering=0) as target:
         moves = write_spliced(output.source, output.splices, target)
         if output.finish is not None:
             output.finish(target, moves)
-        os.fsync(target.fileno())
+        return in_background(partial(_sync, os.dup(target.fileno())))
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def one_file(model: Model, values: Mapping[str, Values], out: str) -> list[Output]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from specaudit.errors import UnreadableModel, UnsupportedModel
+from specaudit.formats.background import ahead
 from specaudit.formats.files import BLOCK, ModelFile
 
 # What a kernel or file system answers that cannot copy between two files by itself.
@@ -21,7 +22,7 @@ class Splice:
     """Bytes `offset` to ``offset + length`` of a file, and what comes in their place.
 
     `make` is called when its turn comes, in the order of the file, and its result is not
-    kept: no more than one is in memory. `size` is what it will give; None if that is not
+    kept: no more than two are in memory. `size` is what it will give; None if that is not
     known before.
     """
 
@@ -72,16 +73,18 @@ def write_spliced(source: ModelFile, splices: Sequence[Splice], target: FileIO) 
     """
     steps = []
     at = shift = 0
+    ordered = in_order(splices, source)
     with source.open() as file:
-        for splice in in_order(splices, source):
+        for splice, made in zip(ordered, ahead(splice.make for splice in ordered), strict=True):
             copy(file, target, at, splice.offset - at, source.path)
-            data = memoryview(splice.make()).cast("B")
+            data = memoryview(made).cast("B")
             if splice.size not in (None, len(data)):
                 raise AssertionError(f"{len(data)} bytes were made, {splice.size} were announced")
             write(target, data)
             at = splice.end
             shift += len(data) - splice.length
             steps.append((at, shift))
+            del made, data  # before the one after the next is begun
         copy(file, target, at, source.size - at, source.path)
     source.open().close()  # it is still the file that it was
     return Moves(tuple(steps))

@@ -183,7 +183,7 @@ def carry_out(
         bench.current()
         biases, notes = _biases(bench, loaded) if request.with_bias else ((), ())
         after = _report(bench, jobs) if len(overlay) else before
-        layers = changes(loaded, bench, before, limits)
+        layers = changes(loaded, bench, before, limits, jobs=jobs)
         refuse_zeros(layers, request.max_lipschitz, before.model.path)
         written = None
         if loaded.format == "module":

@@ -15,7 +15,7 @@ from specaudit.operators import Layer
 from specaudit.pipeline import Prepared
 from specaudit.report import Measurement, Settings
 from specaudit.rewrite.folding import folded
-from specaudit.rewrite.overlay import Overlay, Values
+from specaudit.rewrite.overlay import Overlay, Values, multiple
 
 _NUMPY = ("float16", "float32", "float64", "complex64", "complex128")
 _COARSE = 1e-2  # the width of a convolution's bracket where nobody asks for another
@@ -92,8 +92,7 @@ class Bench:
 
     def take(self, values: Overlay, measured: Sequence[Measurement]) -> None:
         """Take over values from another overlay, with what was measured of them."""
-        for name in values:
-            self.overlay.put(name, values[name])
+        self.overlay.take(values)
         self.refresh()
         self.measured = list(measured)
         self.stale.clear()
@@ -117,8 +116,12 @@ class Bench:
             problem.where = problem.where or layer.name
             raise
         self._spoil(index, changed)
-        steps = [epsilon_of(self.overlay.dtype(name).name) for name in changed]
+        steps = [epsilon_of(self.overlay.dtype(name)) for name in changed]
         return max(steps, default=epsilon_of(layer.dtype))
+
+    def scale(self, index: int, old: Values, factor: float) -> None:
+        """Write a multiple of a layer's weight, whose values are `old`."""
+        self._spoil(index, lay_multiple(self.overlay, self.layers[index], old, factor))
 
     def sharing(self, index: int, names: Iterable[str]) -> list[int]:
         """Return the other layers that read one of the tensors."""
@@ -146,6 +149,26 @@ class Bench:
         self.stale.update(self.sharing(index, changed))
         if self.prepared.model.graph is not None and _is_computed(self.layers[index], changed):
             self.refresh()
+
+
+def lay_multiple(overlay: Overlay, layer: Layer, old: Values, factor: float) -> list[str]:
+    """Lay the multiple of a layer's weight over its tensors; return the names of those changed.
+
+    Parameters
+    ----------
+    old : ndarray
+        What the layer reads.
+    factor : float
+        Between 0 and 1.
+    """
+    first = layer.tensors[0]
+    # All entries of one tensor, in whatever order: these are made from the tensor's own.
+    is_whole = len(layer.tensors) == 1 and old.size == first.size and not layer.roundings
+    if is_whole and layer.error is None and overlay.scale(first.name, factor):
+        return [first.name]
+    assert layer.write is not None
+    written = layer.write(multiple(old, factor))
+    return [name for name, new in written.items() if overlay.put(name, new)]
 
 
 def _is_computed(layer: Layer, changed: Sequence[str]) -> bool:

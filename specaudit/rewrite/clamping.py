@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from specaudit import measuring
-from specaudit.errors import NotCertified, SpecauditError, UnsupportedModel, UsageError
+from specaudit.errors import NotCertified, UnsupportedModel, UsageError
 from specaudit.operators import Array, Layer, widen
 from specaudit.policy import figures
 from specaudit.policy.patterns import matcher
@@ -128,7 +128,7 @@ def _clamp(bench: Bench, index: int, limit: float, mode: ModeName) -> bool:
     for attempt in range(_ATTEMPTS):
         try:
             eps = bench.put(index, wanted * factor)
-        except SpecauditError as problem:
+        except UnsupportedModel as problem:
             problem.where = f"{bench.prepared.model.path} › {layer.name}"
             raise
         upper = bench.tight(index).norm.upper

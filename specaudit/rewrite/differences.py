@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from specaudit import measuring
 from specaudit.errors import NotCertified
 from specaudit.model import Model
 from specaudit.norms import one_thread
@@ -48,13 +49,21 @@ class Difference:
 
 
 def changes(
-    model: Model, bench: Bench, before: Report, limits: Sequence[float | None]
+    model: Model, bench: Bench, before: Report, limits: Sequence[float | None], *, jobs: int
 ) -> tuple[ClampedLayer, ...]:
     """Return every layer before and after."""
     old = bench.prepare(model).layers
+    now_of = {id(layer): now for layer, now in zip(old, bench.layers, strict=True)}
     changed = set(bench.overlay)
+
+    def compared(layer: Layer) -> Difference | None:
+        touched = any(tensor.name in changed for tensor in layer.tensors)
+        return difference_of(layer, now_of[id(layer)]) if touched else None
+
     rows = []
-    for index, (was, now) in enumerate(zip(before.layers, bench.measured, strict=True)):
+    differences = measuring.side_by_side(compared, old, jobs=jobs)
+    found = zip(before.layers, bench.measured, differences, strict=True)
+    for index, (was, now, difference) in enumerate(found):
         tensors = tuple(dict.fromkeys(t.name for t in old[index].tensors if t.name in changed))
         row = ClampedLayer(
             name=was.name,
@@ -67,7 +76,6 @@ def changes(
             node=was.node,
             notes=was.notes,
         )
-        difference = difference_of(old[index], bench.layers[index]) if tensors else None
         if difference is not None:
             others = [bench.layers[other] for other in bench.sharing(index, tensors)]
             row = msgspec.structs.replace(

@@ -16,7 +16,7 @@ from specaudit.errors import NotCertified, UsageError
 from specaudit.operators import Layer, widen
 from specaudit.policy import figures
 from specaudit.report import Measurement, Norm
-from specaudit.rewrite.bench import Bench, epsilon_of
+from specaudit.rewrite.bench import Bench, epsilon_of, lay_multiple
 from specaudit.rewrite.budget import allocate
 from specaudit.rewrite.clamping import bring_under, refuse_non_finite
 from specaudit.rewrite.differences import smallest_normal
@@ -290,11 +290,8 @@ class Plan:
         pristine = self.bench.prepare(self.trial.model).layers
         for group, factor in zip(self.groups, factors, strict=True):
             layer = pristine[group.indices[0]]
-            assert layer.write is not None
             if factor < 1.0:
-                values = widen(np.asarray(layer.read())) * factor
-                for name, new in layer.write(values).items():
-                    self.trial.put(name, new)
+                lay_multiple(self.trial, layer, np.asarray(layer.read()), float(factor))
 
 
 def _carried_out(plan: Plan, factors: Reals, mode: ModeName) -> tuple[float, list[Measurement]]:

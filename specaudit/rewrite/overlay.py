@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from specaudit.errors import OutputError, UnsupportedModel
 from specaudit.model import Function, Graph, Model, Node, Weight
+from specaudit.operators import entries, widen
 
 Values = NDArray[np.generic]
 
 _IN_MEMORY = 1 << 27  # bytes of new values kept in memory; a file without a name takes more
 _IN_CACHE = 1 << 18
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_ROUNDED = (*_FLOATS, "complex64")
 
 
 class Overlay(Mapping[str, Values]):
@@ -31,13 +34,15 @@ class Overlay(Mapping[str, Values]):
     Notes
     -----
     Names of one parameter (the same bytes of one storage, in the same shape) change
-    together.
+    together. Of a multiple only the factor is kept, unless the model is a live module, whose
+    tensors change while its new values are still being read.
     """
 
     def __init__(self, model: Model, folder: str | None = None) -> None:
         self._weights = {weight.name: weight for weight in reversed(model.weights)}
         self._names = _aliases(model.weights)
-        self._places: dict[str, tuple[int, np.dtype[np.generic]]] = {}
+        self._places: dict[str, tuple[int, np.dtype[np.generic]] | float] = {}
+        self._is_live = model.format == "module"
         self.folder = folder
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115  lives as long
         self._lock = threading.Lock()
@@ -76,9 +81,41 @@ class Overlay(Mapping[str, Values]):
             self._places[first] = place, new.dtype
         return True
 
-    def _keep(self, data: NDArray[np.uint8], known: tuple[int, np.dtype[np.generic]] | None) -> int:
+    def scale(self, name: str, factor: float) -> bool:
+        """Keep the `multiple` of a tensor whose model still has its own values.
+
+        Parameters
+        ----------
+        name : str
+        factor : float
+            Between 0 and 1, so that every value stays within its type.
+
+        Returns
+        -------
+        bool
+            False where it has new values already, or its type is no float's: nothing changed.
+        """
+        weight = self._weights[name]
+        if self._is_live or name in self or weight.dtype not in _FLOATS:
+            return False
+        self._places[self._names[name][0]] = factor
+        return True
+
+    def unscale(self, name: str) -> None:
+        """Forget a multiple, so that the model's own values are back."""
+        first = self._names[name][0]
+        if isinstance(self._places.get(first), float):
+            del self._places[first]
+
+    def take(self, other: "Overlay") -> None:
+        """Take over the values of an overlay of this one's model."""
+        for first, place in other._places.items():
+            if not isinstance(place, float) or not self.scale(first, place):
+                self.put(first, other[first])
+
+    def _keep(self, data: NDArray[np.uint8], known: object) -> int:
         """Write bytes to their place, the end if they have none, and return it."""
-        place = self._file.seek(0, 2) if known is None else known[0]
+        place = known[0] if isinstance(known, tuple) else self._file.seek(0, 2)
         self._file.seek(place)
         left = data.data
         while left:  # a disk that is nearly full takes a part
@@ -99,17 +136,21 @@ class Overlay(Mapping[str, Values]):
         """Return all names of the parameter, the first one first."""
         return self._names[name]
 
-    def dtype(self, name: str) -> np.dtype[np.generic]:
+    def dtype(self, name: str) -> str:
         """Return the type of a new value without reading it."""
-        return self._places[self._names[name][0]][1]
+        place = self._places[self._names[name][0]]
+        return self._weights[name].dtype if isinstance(place, float) else place[1].name
 
     def __getitem__(self, name: str) -> Values:
         weight = self._weights[name]
-        place, dtype = self._places[self._names[name][0]]
+        place = self._places[self._names[name][0]]
+        if isinstance(place, float):
+            return multiple(weight.read(), place)
+        start, dtype = place
         data = np.empty(weight.size, dtype=dtype)
         left = _bytes(data).data
         with self._lock:
-            self._file.seek(place)
+            self._file.seek(start)
             while left:
                 left = left[self._file.readinto(left) :]
         return data.reshape(weight.shape)
@@ -159,6 +200,23 @@ class Overlay(Mapping[str, Values]):
         if isinstance(value, Graph):
             return self._graph(value)
         return tuple(map(self._value, value)) if isinstance(value, tuple) else value
+
+
+def multiple(values: Values, factor: float) -> Values:
+    """Return values times a factor, rounded to their type where that is a usual one."""
+    single = np.float32(factor)
+    with np.errstate(under="ignore"):
+        if values.dtype == np.float32 and float(single) == factor:
+            # In binary64 the product were exact: either way it is rounded once.
+            product: Values = np.multiply(values, single)
+            return product
+        wide = widen(values.reshape(-1)[:0]).dtype
+        new = np.empty(values.size, values.dtype if values.dtype.name in _ROUNDED else wide)
+        place = 0
+        for (block,) in entries(values):
+            new[place : place + block.size] = block * factor
+            place += block.size
+    return new.reshape(values.shape)
 
 
 def stored(values: Values, dtype: np.dtype[np.generic], name: str) -> Values:

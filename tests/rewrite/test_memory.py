@@ -60,6 +60,8 @@ def test_new_values_that_no_disk_holds_are_an_error_and_nothing_stays(
     save_file({"a.weight": values}, tmp_path / "in.safetensors")
     monkeypatch.setattr(overlay, "_IN_MEMORY", 1 << 10)
     with files_of_at_most(50_000), pytest.raises(OutputError, match="no room") as caught:
-        specaudit.clamp(tmp_path / "in.safetensors", max=1.0, out=tmp_path / "out.safetensors")
+        specaudit.clamp(
+            tmp_path / "in.safetensors", max=1.0, mode="project", out=tmp_path / "out.safetensors"
+        )
     assert caught.value.where == str(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
