@@ -14,6 +14,8 @@ from specaudit.formats.files import BLOCK, ModelFile
 
 # What a kernel or file system answers that cannot copy between two files by itself.
 NOT_HERE = {errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
+# Bytes of a splice up to which the next one is made while it is written.
+AHEAD = 1 << 26
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -22,8 +24,8 @@ class Splice:
     """Bytes `offset` to ``offset + length`` of a file, and what comes in their place.
 
     `make` is called when its turn comes, in the order of the file, and its result is not
-    kept: no more than two are in memory. `size` is what it will give; None if that is not
-    known before.
+    kept: no more than one is in memory, or two small ones. `size` is what it will give; None
+    if that is not known before.
     """
 
     offset: int
@@ -74,8 +76,11 @@ def write_spliced(source: ModelFile, splices: Sequence[Splice], target: FileIO) 
     steps = []
     at = shift = 0
     ordered = in_order(splices, source)
+    makes = [splice.make for splice in ordered]
+    is_small = max((splice.length for splice in ordered), default=0) <= AHEAD
     with source.open() as file:
-        for splice, made in zip(ordered, ahead(splice.make for splice in ordered), strict=True):
+        made_in_turn = ahead(makes) if is_small else (make() for make in makes)
+        for splice, made in zip(ordered, made_in_turn, strict=True):
             copy(file, target, at, splice.offset - at, source.path)
             data = memoryview(made).cast("B")
             if splice.size not in (None, len(data)):

@@ -114,7 +114,6 @@ def _clamp(bench: Bench, index: int, limit: float, mode: ModeName) -> bool:
     check_writable(layer, bench.prepared.model.path)
     if mode == "scale" and scaled_under(bench, index, limit):
         return True
-    weight = widen(np.asarray(layer.read()))
     if layer.kind in ("convolution", "convolution_transposed"):
         if norm.bracket.relative_width > 1.01 * measuring.deciding(bench.settings).rtol:
             norm = bench.tight(index).norm
@@ -122,12 +121,15 @@ def _clamp(bench: Bench, index: int, limit: float, mode: ModeName) -> bool:
         if start <= limit:
             return False
     with measuring.threads_for((layer,)):
+        weight = widen(np.asarray(layer.read()))
         wanted: Array = MODES[mode](layer, weight, limit, start, bench.settings.conv)
+        del weight
     # Rounding moves the norm by less than this, nearly always: one measurement then does.
-    factor = 1.0 - 0.25 * epsilon_of(layer.dtype) if mode == "scale" else 1.0
+    if mode == "scale":
+        wanted *= 1.0 - 0.25 * epsilon_of(layer.dtype)
     for attempt in range(_ATTEMPTS):
         try:
-            eps = bench.put(index, wanted * factor)
+            eps = bench.put(index, wanted)
         except UnsupportedModel as problem:
             problem.where = f"{bench.prepared.model.path} › {layer.name}"
             raise
@@ -137,9 +139,7 @@ def _clamp(bench: Bench, index: int, limit: float, mode: ModeName) -> bool:
         if upper is None:
             break
         # What rounding to the stored type gains at random, half a step at first, is given back.
-        factor *= limit / upper * (1.0 - max(eps, 2.0**-52) * 2.0 ** (attempt - 3))
-        if not factor > 0.0:
-            factor = 0.0
+        wanted *= max(0.0, limit / upper * (1.0 - max(eps, 2.0**-52) * 2.0 ** (attempt - 3)))
     raise missed(layer, bench.measured[index], limit, bench.prepared.model.path)
 
 

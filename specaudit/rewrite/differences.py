@@ -20,6 +20,7 @@ from specaudit.rewrite.overlay import same_bytes
 
 # Sums of squares between these are right in binary64.
 _SMALL, _LARGE = 2.0**-600, 2.0**600
+_LARGE_BYTES = 1 << 27
 # Where the mean square is this far over the smallest normal number, few entries lie under it.
 _FAR = 2.0**40
 
@@ -61,6 +62,8 @@ def changes(
         return difference_of(layer, now_of[id(layer)]) if touched else None
 
     rows = []
+    if max(map(measuring.weight_bytes, old), default=0) > _LARGE_BYTES:
+        jobs = 1  # what is compared is held as a whole, before and after
     differences = measuring.side_by_side(compared, old, jobs=jobs)
     found = zip(before.layers, bench.measured, differences, strict=True)
     for index, (was, now, difference) in enumerate(found):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from specaudit.bracket import round_down, round_up
 from specaudit.norms import loss, one_thread
+from specaudit.norms.threads import spread
 from specaudit.operators import Layer, entries
 from specaudit.report import Measurement, Norm, Settings
 from specaudit.rewrite.bench import Bench, epsilon_of
@@ -24,6 +25,7 @@ _SMALL, _LARGE = 2.0**-400, 2.0**400
 # What rounding a weight takes to, of its size and an epsilon: the root mean square of numbers
 # evenly spread on a logarithmic scale, and a little more.
 _ROUNDED = 0.21
+_PIECE = 1 << 19  # entries, for a thread
 _KERNELS = ("convolution", "convolution_transposed")
 
 
@@ -142,15 +144,21 @@ def _error(layer: Layer, old: NDArray[np.generic], factor: float) -> float:
     difference itself; the sums, one for every entry and block.
     """
     new = np.asarray(layer.read())
-    error = size = 0.0
-    with one_thread():
-        for ours, theirs in entries(new, old):
-            apart = ours - theirs * factor
-            error += float(np.vdot(apart, apart).real)
-            size += float(np.vdot(ours, ours).real)
-    slack = 4.0 * 2.0**-53 * math.sqrt(size)
+    ours, theirs = new.reshape(-1), old.reshape(-1)
+    errors, sizes = [0.0] * -(-new.size // _PIECE), [0.0] * -(-new.size // _PIECE)
+
+    def add(piece: int) -> None:
+        part = slice(piece * _PIECE, (piece + 1) * _PIECE)
+        with one_thread():
+            for after, before in entries(ours[part], theirs[part]):
+                apart = after - before * factor
+                errors[piece] += float(np.vdot(apart, apart).real)
+                sizes[piece] += float(np.vdot(after, after).real)
+
+    spread(add, range(len(errors)))
+    slack = 4.0 * 2.0**-53 * math.sqrt(math.fsum(sizes))
     slack += loss.of(layer, new)  # what computing the new weight from its tensors lost
-    return (math.sqrt(error) + slack) * (1.0 + float(new.size) * 2.0**-50)
+    return (math.sqrt(math.fsum(errors)) + slack) * (1.0 + float(new.size) * 2.0**-50)
 
 
 def _taps(layer: Layer, kernel: NDArray[np.generic]) -> int:

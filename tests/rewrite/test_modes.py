@@ -24,12 +24,14 @@ def norm_of(layer, values, of="operator"):
     return np.linalg.norm(values.reshape(len(values), -1), 2)
 
 
-def test_clipping_equals_the_formula_and_no_random_feasible_matrix_is_nearer() -> None:
+@pytest.mark.parametrize("shape", [(20, 12), (12, 20)])
+@pytest.mark.parametrize("upper", [1.0, 2000.0])  # which way it goes
+def test_clipping_equals_the_formula_and_no_random_feasible_matrix_is_nearer(shape, upper) -> None:
     rng = np.random.default_rng(0)
-    matrix = rng.standard_normal((20, 12))
+    matrix = rng.standard_normal(shape)
     sigma = np.linalg.svd(matrix, compute_uv=False)
     limit = float(sigma[3])
-    clipped = clip(matrix, limit)
+    clipped = clip(matrix, limit, upper * sigma[0])
     expected = np.minimum(sigma, limit)
     found = np.linalg.svd(clipped, compute_uv=False)
     np.testing.assert_allclose(found, expected, atol=1e-13 * sigma[0])
@@ -85,4 +87,5 @@ def test_what_is_under_the_limit_is_not_touched_by_projection() -> None:
     same = project(layer, kernel, 1.001 * upper, upper, "operator")
     np.testing.assert_allclose(same, kernel, atol=1e-13 * upper)
     matrix = kernel.reshape(4, 9)
-    assert np.array_equal(clip(matrix, 1.001 * np.linalg.norm(matrix, 2)), matrix)
+    norm = float(np.linalg.norm(matrix, 2))
+    assert np.array_equal(clip(matrix, 1.001 * norm, norm), matrix)
