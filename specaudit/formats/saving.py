@@ -81,11 +81,15 @@ def save(
     names = [output.name for output in planned]
     create = isinstance(model.source, Shards)
     with assembling(folder, names, inputs=inputs, force=force, create=create) as workplace:
-        synced = [write(output, os.path.join(workplace, output.name)) for output in planned]
+        synced: Callable[[], None] | None = None
+        for output in planned:
+            before, synced = synced, write(output, os.path.join(workplace, output.name))
+            if before is not None:
+                before()  # one at a time: a set may have more files than a process may open
         if verify is not None:
             verify(os.path.join(workplace, names[-1]))
-        for wait in synced:
-            wait()
+        if synced is not None:
+            synced()
     for path in planned[-1].obsolete:
         with suppress(OSError):  # the new model is in place; what is left over harms nobody
             os.unlink(path)

@@ -123,6 +123,13 @@ class Bench:
         """Write a multiple of a layer's weight, whose values are `old`."""
         self._spoil(index, lay_multiple(self.overlay, self.layers[index], old, factor))
 
+    def unscale(self, index: int) -> bool:
+        """Forget the multiple of the tensor that decides a layer's weight, if it is one."""
+        name = self.layers[index].tensors[0].name
+        is_multiple = self.overlay.unscale(name)
+        self._spoil(index, [name] if is_multiple else [])
+        return is_multiple
+
     def sharing(self, index: int, names: Iterable[str]) -> list[int]:
         """Return the other layers that read one of the tensors."""
         if not self.readers:
@@ -161,12 +168,12 @@ def lay_multiple(overlay: Overlay, layer: Layer, old: Values, factor: float) -> 
     factor : float
         Between 0 and 1.
     """
+    assert layer.write is not None
     first = layer.tensors[0]
     # All entries of one tensor, in whatever order: these are made from the tensor's own.
     is_whole = len(layer.tensors) == 1 and old.size == first.size and not layer.roundings
     if is_whole and layer.error is None and overlay.scale(first.name, factor):
         return [first.name]
-    assert layer.write is not None
     written = layer.write(multiple(old, factor))
     return [name for name, new in written.items() if overlay.put(name, new)]
 

@@ -72,9 +72,9 @@ def clip(matrix: Array, limit: float, upper: float) -> Array:
     Notes
     -----
     What is over the limit is taken away, rather than the matrix put together again: what
-    lies under it is then not touched by a rounding. Up to _FAR limits of the Gram matrix
-    will do, for a fourth of the time and less memory: of a norm r times the limit, it shows
-    the singular values over the limit to within ``r**2`` roundings.
+    lies under it is then not touched by a rounding. Up to _FAR limits the Gram matrix will
+    do, for a fourth of the time and less memory: of a norm r times the limit, it shows the
+    singular values over the limit to within ``n r**2`` roundings, n the short side.
     """
     wide = widen(matrix)
     if not (upper <= _FAR * limit and _SMALL <= limit <= 1.0 / _SMALL):

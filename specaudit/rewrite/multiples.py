@@ -58,16 +58,15 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
         return False
     old, aim = np.asarray(layer.read()), limit * (1.0 - _MARGIN)
     width = min(width, before.norm.bracket.relative_width)
-    spread = round_up(math.sqrt(_taps(layer, old)))
-    guess = _ROUNDED * epsilon_of(layer.dtype) * _size(old)
-    factor = aim / (upper + spread * guess) if guess < math.inf else aim / upper
-    first = layer.tensors[0].name
-    is_new = first not in bench.overlay
+    root = round_up(math.sqrt(_taps(layer, old)))
+    guess = root * _ROUNDED * epsilon_of(layer.dtype) * _size(old)
+    factor = aim / (upper + guess) if guess < math.inf else aim / upper
+    is_new = layer.tensors[0].name not in bench.overlay
     for attempt in range(_ATTEMPTS):
         factor = _short(factor)
         bench.scale(index, old, factor)
-        error = _error(layer, old, factor)
-        apart = round_up(spread * error)
+        error = _error(bench.layers[index], old, factor)
+        apart = round_up(root * error)
         found = _multiple(before, factor, error, apart)
         reached = found.norm.bracket.upper
         is_under = reached <= aim
@@ -76,13 +75,13 @@ def scaled_under(bench: Bench, index: int, limit: float) -> bool:
             bench.measured[index] = found
             bench.stale.discard(index)
             return True
-        if is_new:
-            bench.overlay.unscale(first)
+        is_back = is_new and bench.unscale(index)
         # Another factor rounds to another error: of about the same size but near powers of two.
         factor = (aim - (1.0 + 4.0 ** (attempt - 2)) * apart) / upper
         if is_under or not factor > 0.0:
             break
-    bench.put(index, old)
+    if not is_back:
+        bench.put(index, old)
     return False
 
 

@@ -101,11 +101,13 @@ class Overlay(Mapping[str, Values]):
         self._places[self._names[name][0]] = factor
         return True
 
-    def unscale(self, name: str) -> None:
-        """Forget a multiple, so that the model's own values are back."""
+    def unscale(self, name: str) -> bool:
+        """Forget a multiple, so that the model's own values are back; return whether it was one."""
         first = self._names[name][0]
-        if isinstance(self._places.get(first), float):
+        is_multiple = isinstance(self._places.get(first), float)
+        if is_multiple:
             del self._places[first]
+        return is_multiple
 
     def take(self, other: "Overlay") -> None:
         """Take over the values of an overlay of this one's model."""

@@ -43,6 +43,22 @@ def test_clipping_equals_the_formula_and_no_random_feasible_matrix_is_nearer(sha
         assert np.linalg.norm(other - matrix) >= distance * (1 - 1e-12)
 
 
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40)])
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_clipping_far_below_the_norm_is_off_by_no_more_than_squares_lose(shape, is_complex) -> None:
+    rng = np.random.default_rng(5)
+    matrix = rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if is_complex else 0.0)
+    u, _, v = np.linalg.svd(matrix, full_matrices=False)
+    sigma = np.array([1000.0, 500.0, 30.0, 30.0, 2.0, 1.01, 1.001, 0.99, 0.5, 0.1, 1e-3, 0.0])
+    clipped = clip((u * sigma) @ v, 1.0, 1000.1)
+    expected = (u * np.minimum(sigma, 1.0)) @ v
+    # What eigh and the product before it lose of the largest square, 12 roundings of it each and
+    # twice that for vectors, is halved by the root, and meets a weight of up to 1000.
+    lost = 4 * 12 * 2.0**-53 * 1000.0**2
+    assert np.linalg.norm(clipped - expected, 2) <= lost
+    assert np.linalg.norm(clipped, 2) <= 1.0 + lost
+
+
 KINDS = {
     "linear": ((9, 5), None),
     "recurrent": ((12, 4), None),

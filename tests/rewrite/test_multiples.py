@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 import specaudit
 from specaudit import measuring, norms, pipeline
-from specaudit.model import Model, Weight
+from specaudit.model import Graph, Model, Node, ValueInfo, Weight
 from specaudit.norms import measure, symbol
 from specaudit.operators import Layer
 from specaudit.report import Geometry, Measurement, Settings
@@ -108,6 +108,33 @@ def test_a_type_too_coarse_for_its_limit_is_given_back() -> None:
     with closing(overlay):
         assert not scaled_under(bench, 0, 2.0**-22)
         assert len(overlay) == 0 or np.array_equal(overlay["fc.weight"], values)
+
+
+@pytest.mark.parametrize("folds", ["Split", "Cast"])
+def test_what_a_graph_folds_is_folded_from_the_old_values_once_they_are_back(folds: str) -> None:
+    """What a graph computes of a weight is held on to: nothing of an attempt may stay in it."""
+    dtype = np.float32 if folds == "Cast" else np.float16
+    values = np.random.default_rng(3).standard_normal((64, 64)).astype(dtype)
+    weight = Weight("w", values.shape, dtype.__name__, values.copy)
+    computed = {
+        "Cast": (Node("cast", "Cast", ("w",), ("h",), {"to": 10}),),  # to float16
+        "Split": (
+            Node("split", "Split", ("w",), ("a", "b"), {"axis": 0}),
+            Node("concat", "Concat", ("b", "a"), ("h",), {"axis": 0}),
+        ),
+    }[folds]
+    nodes = (*computed, Node("matmul", "MatMul", ("x", "h"), ("y",)))
+    ends = ValueInfo("x", "float16", (1, 64)), ValueInfo("y", "float16", (1, 64))
+    graph = Graph("g", nodes, ends[:1], ends[1:], {"w": weight}, opsets={"": 13})
+    overlay = Overlay(Model("m", "onnx", str, (weight,), graph))
+    prepared = pipeline.prepare(overlay.model, settings=Settings())
+    bench = Bench.of(overlay, prepared, pipeline.measure(prepared))
+    before = np.array(bench.layers[0].read())
+    assert bench.layers[0].notes  # it is one that the graph computes
+    with closing(overlay):
+        assert not scaled_under(bench, 0, 2.0**-22)  # of float16's steps there are four
+        assert len(overlay) == 0
+        assert np.array_equal(bench.layers[0].read(), before)
 
 
 def test_each_weight_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
