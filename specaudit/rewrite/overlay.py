@@ -147,7 +147,7 @@ class Overlay(Mapping[str, Values]):
         weight = self._weights[name]
         place = self._places[self._names[name][0]]
         if isinstance(place, float):
-            return multiple(weight.read(), place)
+            return multiple(weight.read(), place, overwrite=True)  # freshly read: no one else's
         start, dtype = place
         data = np.empty(weight.size, dtype=dtype)
         left = _bytes(data).data
@@ -204,13 +204,16 @@ class Overlay(Mapping[str, Values]):
         return tuple(map(self._value, value)) if isinstance(value, tuple) else value
 
 
-def multiple(values: Values, factor: float) -> Values:
-    """Return values times a factor, rounded to their type where that is a usual one."""
+def multiple(values: Values, factor: float, *, overwrite: bool = False) -> Values:
+    """Return values times a factor, rounded to their type where that is a usual one.
+
+    `overwrite` lets it use the memory of the values: new memory costs more than the product.
+    """
     single = np.float32(factor)
     with np.errstate(under="ignore"):
         if values.dtype == np.float32 and float(single) == factor:
             # In binary64 the product were exact: either way it is rounded once.
-            product: Values = np.multiply(values, single)
+            product: Values = np.multiply(values, single, out=values if overwrite else None)
             return product
         wide = widen(values.reshape(-1)[:0]).dtype
         new = np.empty(values.size, values.dtype if values.dtype.name in _ROUNDED else wide)

@@ -2,11 +2,13 @@
 
 from contextlib import closing
 from fractions import Fraction
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 
+from specaudit import formats
 from specaudit.formats.background import ahead
 from specaudit.model import Model, Weight
 from specaudit.rewrite.overlay import Overlay, multiple
@@ -43,6 +45,32 @@ def test_a_short_factor_rounds_once() -> None:
     factor = float(np.float32(0.3))
     once = (values.astype(float) * factor).astype(np.float32)  # 48 bits: exact until the cast
     assert np.array_equal(multiple(values, factor), once)
+
+
+MODELS = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "sample_models").iterdir())
+    if path.suffix not in {".py", ".md", ".data"} and path.name != "__pycache__"
+]
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
+def test_what_every_format_reads_is_nobody_elses(path: Path) -> None:
+    """A multiple is made in the memory of what was read: it may not be read again from there."""
+    for weight in formats.load(path).weights:
+        first, second = weight.read(), weight.read()
+        assert not np.shares_memory(first, second)
+        if weight.dtype == "float32":
+            assert first.flags.writeable
+            assert 0 not in first.strides or first.size <= 1
+
+
+def test_the_same_multiple_is_read_each_time() -> None:
+    values = RNG.standard_normal((8, 9)).astype(np.float32)
+    with closing(Overlay(model_of(values, "a"))) as overlay:
+        overlay.scale("a", 0.5)
+        for _ in range(2):
+            assert np.array_equal(overlay["a"], values * np.float32(0.5))
 
 
 def test_a_multiple_takes_no_room_and_all_names_read_it() -> None:
